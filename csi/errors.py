@@ -1,0 +1,70 @@
+"""Error kinds of the drivers and the one table that gives them gRPC status codes.
+
+Domain code raises `CsiError` with a kind; only the interceptor knows gRPC. The codes are those that the CSI
+specification names and the sidecars act on: a call that may still be running or may have had its effect is never
+reported as final.
+"""
+
+from enum import Enum
+
+import grpc
+
+
+class ErrorKind(Enum):
+    """What went wrong, in the terms of the CSI specification's error tables."""
+
+    INVALID = "invalid"
+    """The request is wrong and stays wrong."""
+    NOT_FOUND = "not_found"
+    """The object is definitely not there."""
+    ALREADY_EXISTS = "already_exists"
+    """An object of that name or place exists and does not fit the request."""
+    PRECONDITION = "precondition"
+    """The object is in a state that forbids this; somebody else has to act first."""
+    BUSY = "busy"
+    """The same object is being worked on; ask again."""
+    EXHAUSTED = "exhausted"
+    """A limit of a node, a quota or the storage is reached."""
+    OUT_OF_RANGE = "out_of_range"
+    """The size cannot be had."""
+    UNSUPPORTED = "unsupported"
+    """The platform or this driver cannot do it."""
+    UNKNOWN_OUTCOME = "unknown_outcome"
+    """The platform did not say whether it happened; ask again, nothing may be concluded."""
+    TIMEOUT = "timeout"
+    """The caller's deadline passed; work may have had an effect."""
+    UNAUTHENTICATED = "unauthenticated"
+    """The platform refuses the API key."""
+    DATA_LOSS = "data_loss"
+    """Data is lost or would be lost by going on."""
+    INTERNAL = "internal"
+    """Something on this host or in this program failed."""
+
+
+STATUS_OF_KIND: dict[ErrorKind, grpc.StatusCode] = {
+    ErrorKind.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    ErrorKind.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    ErrorKind.ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
+    ErrorKind.PRECONDITION: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorKind.BUSY: grpc.StatusCode.ABORTED,
+    ErrorKind.EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorKind.OUT_OF_RANGE: grpc.StatusCode.OUT_OF_RANGE,
+    ErrorKind.UNSUPPORTED: grpc.StatusCode.UNIMPLEMENTED,
+    ErrorKind.UNKNOWN_OUTCOME: grpc.StatusCode.UNAVAILABLE,
+    ErrorKind.TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
+    ErrorKind.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    ErrorKind.DATA_LOSS: grpc.StatusCode.DATA_LOSS,
+    ErrorKind.INTERNAL: grpc.StatusCode.INTERNAL,
+}
+
+
+class CsiError(Exception):
+    """A failure with a kind and a text for the person who reads the Kubernetes event.
+
+    The text says what failed, on which object, what was seen and what to do.
+    """
+
+    def __init__(self, kind: ErrorKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
