@@ -1,0 +1,71 @@
+# Every target prepares what it needs first; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.PHONY: env
+env: ## make the Python environment from the lock file
+	@scripts/prepare env
+
+.PHONY: demo
+demo: env ## a claim becomes a mounted disk, step by step (ARGS=--keep leaves it running)
+	@scripts/prepare host demo && $(PY) -m scripts.demo $(ARGS)
+
+.PHONY: test
+test: env ## everything but the virtual machine and the benchmarks
+	@scripts/test
+
+.PHONY: lint
+lint: env ## ruff, mypy --strict, import directions, generated files
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && .venv/bin/lint-imports && $(PY) -m scripts.generate_docs --check
+
+.PHONY: format
+format: env ## format the code
+	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
+
+.PHONY: unit
+unit: env ## unit tests: no root, no devices
+	@$(PY) -m pytest tests/unit tests/packaging $(ARGS)
+
+.PHONY: integration
+integration: env ## real loop devices, mkfs, mounts (root)
+	@scripts/prepare host integration && $(PY) -m pytest tests/integration tests/faults $(ARGS)
+
+.PHONY: sanity
+sanity: env ## the published csi-sanity, both tiers (root)
+	@scripts/prepare host sanity && scripts/prepare go && $(PY) -m pytest tests/sanity $(ARGS)
+
+.PHONY: vm-test
+vm-test: env ## the node plugin in a QEMU guest, with hot-plug and power cuts (root)
+	@scripts/prepare vm && $(PY) -m pytest tests/vm $(ARGS)
+
+.PHONY: bench
+bench: env ## figures as JSON lines (root)
+	@scripts/prepare host bench && $(PY) -m benchmarks $(ARGS)
+
+.PHONY: proto
+proto: env ## regenerate the stubs and fail when they differ from the committed ones
+	@$(PY) -m scripts.generate_proto --check
+
+.PHONY: docs
+docs: env ## regenerate the reference pages
+	@$(PY) -m scripts.generate_docs
+
+.PHONY: lock
+lock: env ## resolve the lock files again
+	@scripts/lock
+
+BASE ?= docker.io/library/debian:trixie-slim
+IMAGE ?= thecloud-kubernetes:dev
+.PHONY: image
+image: ## build the image with docker or buildah (BASE=, IMAGE=)
+	@scripts/image $(BASE) $(IMAGE)
+
+.PHONY: clean
+clean: ## remove what the targets made in the tree
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* dist build

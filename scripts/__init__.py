@@ -1,0 +1,1 @@
+"""Programs of the repository's own: the demonstration, generators. Never part of the distribution."""
