@@ -52,8 +52,8 @@ class FileSystems:
         """Make sure that the (unmounted) disk has the file system asked for, formatting it only if proved blank.
 
         Idempotent. An existing ext file system is checked unless read-only; a btrfs clone gets a UUID of its own.
-        Raises CsiError: INVALID (unknown type), ALREADY_EXISTS (another file system), PRECONDITION (foreign content, partition
-        table, disk in use or changed, blank but read-only), DATA_LOSS (blank although written or restored; damage that
+        Raises CsiError: INVALID (unknown type), ALREADY_EXISTS (another file system), PRECONDITION (foreign content,
+        partition table, disk in use or changed, blank but read-only), DATA_LOSS (blank although written or restored; damage that
         the check may not repair), EXHAUSTED (too small for the file system), INTERNAL (a tool failed), TIMEOUT.
         """
         raise NotImplementedError
