@@ -1,0 +1,66 @@
+"""Ends a program at its Nth side effect, for every N, and repeats the call against a fresh process."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from tests.support.orchestrator import Orchestrator, orchestrator
+from tests.support.stack import Stack
+
+MOST_SIDE_EFFECTS = 80
+Call = Callable[[Orchestrator], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class CrashRun:
+    """A program of the stack that is restarted with a crash point before each try."""
+
+    stack: Stack
+    program: str
+
+    async def restart(self, at: int = 0) -> Path:
+        """Start the program again, to die at side effect `at` once armed (0 = never)."""
+        await self.stack.kill(self.program)
+        report = self.stack.root / f"crash-{self.program}-{at}.txt"
+        report.unlink(missing_ok=True)
+        module = "controller.app" if self.program == "controller" else "node.app"
+        launcher = ("-m", "tests.faults.crashing", module, str(at), str(report))
+        if self.program == "controller":
+            await self.stack.start_controller(launcher=launcher)
+        else:
+            await self.stack.start_node(self.program, launcher=launcher)
+        return report
+
+    async def dies_at(self, at: int, call: Call) -> str | None:
+        """Run the call against a process that dies at `at`; gives where it died, or None when it met fewer."""
+        report = await self.restart(at)
+        armed = report.with_suffix(".armed")
+        armed.touch()
+        try:
+            async with orchestrator(self.stack) as kube:
+                await call(kube)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+        finally:
+            armed.unlink()
+        lines = report.read_text().splitlines()
+        return lines[at - 1] if len(lines) >= at else None
+
+
+async def each_side_effect(run: CrashRun, call: Call, settle: Callable[[Orchestrator, str], Awaitable[None]]) -> int:
+    """Kill at every side effect of `call`; gives how many there were.
+
+    `settle` repeats the call against a fresh process, checks that it converged, and undoes it.
+    """
+    for at in range(1, MOST_SIDE_EFFECTS):
+        where = await run.dies_at(at, call)
+        await run.restart()
+        async with orchestrator(run.stack) as kube:
+            await settle(kube, where or "nowhere")
+        if where is None:
+            return at - 1
+    raise AssertionError(f"more than {MOST_SIDE_EFFECTS} side effects")
