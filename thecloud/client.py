@@ -1,0 +1,95 @@
+"""The platform, as a program sees it: open a `Client`, call its resources.
+
+    async with Client(settings, request_id=current_request_id, observer=metrics) as cloud:
+        volume = await cloud.volumes.create(name="pv-1", size_gb=1, deadline=loop.time() + 10)
+
+Belongs here: wiring. The layers below are, from the caller inwards: a resource (`thecloud.volumes` …), retries
+(`thecloud.retry`), the rate budget (`thecloud.budget`), HTTP (`thecloud.transport`).
+"""
+
+import random
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from thecloud.budget import Budget, BudgetedExchange
+from thecloud.call import Call, Exchange, Repeat, read_done
+from thecloud.capabilities import Discovery, Features
+from thecloud.capacity import StorageCapacity
+from thecloud.credentials import key_source
+from thecloud.groups import SnapshotGroups
+from thecloud.instances import Instances
+from thecloud.retry import RetryingExchange
+from thecloud.settings import PlatformSettings
+from thecloud.snapshots import Snapshots
+from thecloud.transport import HttpExchange, Observer, TransportBase, ignore, open_http
+from thecloud.volumes import Volumes
+
+CHECK_ROUTE = "/instance-types"
+
+
+class Client:
+    """The platform. Use as an async context manager; inside one event loop.
+
+    Every call takes `deadline`, a time of the running loop (`loop.time()`), and has ended by then.
+    """
+
+    def __init__(
+        self,
+        settings: PlatformSettings,
+        *,
+        request_id: Callable[[], str] = str,
+        observer: Observer = ignore,
+        transport: TransportBase | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Wire the layers; nothing is sent and no file is read yet.
+
+        `request_id` gives the id of the work in hand, sent as X-Request-ID (a new one when it gives none); `observer`
+        is told of every HTTP exchange; `transport` replaces the network (tests); `jitter` gives numbers in [0, 1).
+        Raises ValueError naming every wrong setting.
+        """
+        if problems := settings.problems():
+            raise ValueError("; ".join(problems))
+        self._http = open_http(settings, transport)
+        bare = HttpExchange(
+            self._http,
+            settings,
+            key=key_source(settings),
+            request_id=request_id,
+            observer=observer,
+            tells_progress=transport is None,
+        )
+        budget = Budget(rate_per_s=settings.requests_per_s, burst=settings.burst)
+        self._exchange: Exchange = RetryingExchange(BudgetedExchange(bare, budget), jitter=jitter)
+        self._discovery = Discovery(self._exchange, refresh_s=settings.features_refresh_s)
+        features, window_s = self._discovery.get, settings.listing_window_s
+        self.volumes = Volumes(self._exchange, features, listing_window_s=window_s)
+        self.snapshots = Snapshots(self._exchange, features, listing_window_s=window_s)
+        self.groups = SnapshotGroups(self._exchange, features, listing_window_s=window_s)
+        self.instances = Instances(self._exchange, features, listing_window_s=window_s)
+        self.capacity = StorageCapacity(self._exchange, features)
+
+    async def features(self, deadline: float) -> Features:
+        """Give what the platform offers: known from earlier, or asked now; raises PlatformError."""
+        return await self._discovery.get(deadline)
+
+    async def check(self, deadline: float) -> None:
+        """Ask something cheap that needs the key; raises PlatformError when the platform is away or refuses the key."""
+        call = Call(method="GET", route=CHECK_ROUTE, path=CHECK_ROUTE, deadline=deadline, repeat=Repeat.SAFE)
+        read_done(call, await self._exchange.send(call))
+
+    async def aclose(self) -> None:
+        """End shared reads and close the connections."""
+        for resource in (self.volumes, self.snapshots, self.groups, self.instances):
+            await resource.aclose()
+        await self._discovery.aclose()
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
