@@ -7,7 +7,6 @@ trying again (`thecloud.retry`).
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -20,8 +19,6 @@ T = TypeVar("T")
 Params = tuple[tuple[str, str], ...]
 
 NO_CONTENT = 204
-
-_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Lane(IntEnum):
@@ -58,7 +55,7 @@ class Call:
     repeat: Repeat = Repeat.UNSENT_ONLY
     params: Params = ()
     body: Mapping[str, Any] | None = field(default=None, repr=False)
-    headers: Mapping[str, str] = field(default=_NOTHING, repr=False)
+    headers: Params = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

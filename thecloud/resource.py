@@ -176,13 +176,13 @@ def body_of(**fields: object) -> Mapping[str, Any]:
     return {name: value for name, value in fields.items() if value not in (None, "", (), {})}
 
 
-def key_header(idempotency_key: str) -> Mapping[str, str]:
+def key_header(idempotency_key: str) -> Params:
     """Give the header for a key, or none for an empty one; raises ValueError for one that the platform cannot store."""
     if not idempotency_key:
-        return {}
+        return ()
     if len(idempotency_key) > _MAX_KEY or not idempotency_key.isascii() or not idempotency_key.isprintable():
         raise ValueError(f"an idempotency key has 1 to {_MAX_KEY} printable ASCII characters: {idempotency_key[:80]!r}")
-    return {"Idempotency-Key": idempotency_key}
+    return (("Idempotency-Key", idempotency_key),)
 
 
 def loop_time() -> float:

@@ -201,7 +201,7 @@ class HttpExchange:
             "Accept-Encoding": "identity",
             "X-API-Key": await self._key.read(),
             "X-Request-ID": request_id,
-            **call.headers,
+            **dict(call.headers),
         }
         if self._settings.tenant_id:
             headers["X-Tenant-ID"] = self._settings.tenant_id
