@@ -12,7 +12,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 from tests.vm.image import GUEST_PYTHON
-from tests.vm.tools import MissingTool, program
+from tests.vm.tools import MissingToolError, program
 
 DISTRIBUTION = "thecloud-kubernetes"
 OWN_PACKAGES = ("csi", "node")
@@ -23,7 +23,7 @@ _SPARE_BYTES = 8 << 20
 
 
 def code_disk(folder: Path) -> Path:
-    """Make the disk image in `folder`. Raises MissingTool when the dependencies cannot be had for the guest."""
+    """Make the disk image in `folder`. Raises MissingToolError when the dependencies cannot be had for the guest."""
     tree = folder / "code"
     for name in OWN_PACKAGES:
         shutil.copytree(_TREE / name, tree / "site" / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -35,11 +35,8 @@ def code_disk(folder: Path) -> Path:
         _install_for_guest(tree / "site")
     image = folder / "code.ext4"
     size_bytes = int(sum(path.lstat().st_size for path in tree.rglob("*")) * _SPARE) + _SPARE_BYTES
-    subprocess.run(
-        [program("mke2fs"), "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", tree, image, f"{size_bytes >> 10}k"],
-        check=True,
-        capture_output=True,
-    )
+    options = ("-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", str(tree))
+    subprocess.run([program("mke2fs"), *options, str(image), f"{size_bytes >> 10}k"], check=True, capture_output=True)
     shutil.rmtree(tree)
     return image
 
@@ -53,9 +50,8 @@ def dependency_names(wanted: tuple[str, ...]) -> list[str]:
         if name in found:
             continue
         found.append(name)
-        for requirement in distribution(name).requires or []:
-            if ";" not in requirement:
-                waiting.append(re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0])
+        needs = [need for need in distribution(name).requires or [] if ";" not in need]
+        waiting += [re.split(r"[^A-Za-z0-9._-]", need, maxsplit=1)[0] for need in needs]
     return sorted(found)
 
 
@@ -74,12 +70,10 @@ def _copy_distribution(name: str, site: Path) -> None:
 def _install_for_guest(site: Path) -> None:
     pinned = [f"{name}=={distribution(name).version}" for name in dependency_names(WANTED)]
     version = ".".join(map(str, GUEST_PYTHON))
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--target", site]
-        + ["--python-version", version, "--platform", "manylinux2014_x86_64", *pinned],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    where = ("--target", str(site), "--python-version", version, "--platform", "manylinux2014_x86_64")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", *where, *pinned]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise MissingTool(f"virtual machine tests need the dependencies for Python {version}: {done.stderr.strip()}")
+        raise MissingToolError(
+            f"virtual machine tests need the dependencies for Python {version}: {done.stderr.strip()}"
+        )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.vm import disks
-from tests.vm.disks import Bus, Disk
+from tests.vm.disks import Disk
 from tests.vm.image import GuestImage
 from tests.vm.inside.init import AGENT_PORT, READY, STATE_SERIAL
 from tests.vm.qmp import Qmp
@@ -108,6 +108,11 @@ class Guest:
     def port(self, inside: int) -> int:
         """Give the loopback port of this host that leads to a port of the guest."""
         return self._ports[inside]
+
+    @property
+    def running(self) -> bool:
+        """Whether the machine has power."""
+        return self._process.returncode is None
 
     async def plug(self, disk: Disk) -> None:
         """Plug a disk into the running machine."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.vm import cpio
-from tests.vm.tools import MissingTool, program
+from tests.vm.tools import MissingToolError, program
 
 SUITE = "bookworm"
 GUEST_PYTHON = (3, 11)
@@ -49,7 +49,7 @@ def cache_folder() -> Path:
 def guest_image() -> GuestImage:
     """Give the image, building it first if the cache has none for this recipe.
 
-    Raises MissingTool, one line, when it has to be built and cannot be.
+    Raises MissingToolError, one line, when it has to be built and cannot be.
     """
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,9 @@ def _only_builder(path: Path) -> Iterator[None]:
 
 def _build(folder: Path) -> None:
     if os.geteuid() != 0:
-        raise MissingTool("virtual machine tests have to build their root disk once, and that needs root (debootstrap)")
+        raise MissingToolError(
+            "virtual machine tests have to build their root disk once, and that needs root (debootstrap)"
+        )
     work = folder.with_suffix(".new")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
@@ -122,7 +124,7 @@ def _add_kernel(tree: Path) -> None:
     names = [line.split()[-1] for line in listing.splitlines() if line.strip().startswith("Depends:")]
     versioned = next((name for name in names if name.startswith("linux-image-")), None)
     if versioned is None:
-        raise MissingTool(f"virtual machine tests need a kernel: {KERNEL_PACKAGE} of {SUITE} names none")
+        raise MissingToolError(f"virtual machine tests need a kernel: {KERNEL_PACKAGE} of {SUITE} names none")
     _run(*inside, "sh", "-c", f"cd /tmp && apt-get download -qq {versioned}")
     # Unpacked aside: over the tree it would put a folder in the place of the link /lib.
     _run(*inside, "sh", "-c", "dpkg-deb -x /tmp/linux-image-*.deb /tmp/kernel && rm /tmp/linux-image-*.deb")
@@ -166,7 +168,7 @@ def _run(*arguments: str) -> str:
     done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        raise MissingTool(
+        raise MissingToolError(
             f"building the guest's root disk: {Path(arguments[0]).name} ended with {done.returncode}: {said}"
         )
     return done.stdout

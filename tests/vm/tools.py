@@ -12,27 +12,31 @@ PACKAGE_OF_PROGRAM = {
 _APT = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
 
 
-class MissingTool(Exception):
+class MissingToolError(Exception):
     """A program is not there and cannot be installed; the text is one line for the person who ran the tests."""
 
 
 def ensure_tools() -> None:
     """Install what is missing, if this is root on a machine with apt.
 
-    Raises MissingTool, one line that names the packages.
+    Raises MissingToolError, one line that names the packages.
     """
     missing = sorted({package for program, package in PACKAGE_OF_PROGRAM.items() if find_program(program) is None})
     if not missing:
         return
     wanted = " ".join(missing)
     if os.geteuid() != 0 or find_program("apt-get") is None:
-        raise MissingTool(f"virtual machine tests need the packages {wanted}; install them, or run as root with apt")
+        raise MissingToolError(
+            f"virtual machine tests need the packages {wanted}; install them, or run as root with apt"
+        )
     environment = os.environ | _APT
     for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *missing]):
         done = subprocess.run(["apt-get", *arguments], env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-            raise MissingTool(f"virtual machine tests need the packages {wanted}; apt-get {arguments[0]} said: {last}")
+            raise MissingToolError(
+                f"virtual machine tests need the packages {wanted}; apt-get {arguments[0]} said: {last}"
+            )
 
 
 def find_program(name: str) -> str | None:
@@ -44,5 +48,5 @@ def program(name: str) -> str:
     """Give the full path of a program that `ensure_tools` has seen."""
     found = find_program(name)
     if found is None:
-        raise MissingTool(f"virtual machine tests need {name} (package {PACKAGE_OF_PROGRAM.get(name, name)})")
+        raise MissingToolError(f"virtual machine tests need {name} (package {PACKAGE_OF_PROGRAM.get(name, name)})")
     return found

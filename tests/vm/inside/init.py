@@ -66,7 +66,7 @@ class Agent:
     async def serve(self) -> None:
         """Answer until the machine ends."""
         server = await asyncio.start_server(self._connected, "0.0.0.0", AGENT_PORT, limit=_LINE_LIMIT)
-        print(READY, flush=True)
+        say(READY)
         await server.serve_forever()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -75,7 +75,7 @@ class Agent:
             if line:
                 try:
                     answer = await self._answer(json.loads(line))
-                except Exception as error:
+                except (OSError, LookupError, ValueError, TimeoutError) as error:
                     answer = {"error": f"{type(error).__name__}: {error}"}
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
@@ -173,7 +173,13 @@ def command(*argv: str) -> None:
     """Run one step of the preparation; a failure is shown on the console and is fatal where it matters, later."""
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        print(f"guest: {' '.join(argv)}: {done.stderr.strip()}", file=sys.stderr, flush=True)
+        say(f"guest: {' '.join(argv)}: {done.stderr.strip()}")
+
+
+def say(text: str) -> None:
+    """Write a line to the console, which the tests read."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,185 @@
+"""The node plugin inside a guest, and the calls that the kubelet would make to it.
+
+The plugin is the program that ships (`tc-csi-node serve`), reached over a forwarded loopback port. Paths are those of a
+real kubelet. Not here: disks and power (`guest`).
+"""
+
+import contextlib
+import re
+import signal
+import urllib.request
+from asyncio import to_thread
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import grpc.aio
+
+from csi.pb import csi_pb2 as pb
+from csi.pb import csi_pb2_grpc as rpc
+from csi.volume_context import PublishContext, VolumeContext
+from tests.support.orchestrator import capability
+from tests.vm.guest import Guest
+
+CSI_PORT = 7001
+HTTP_PORT = 7002
+PORTS = (CSI_PORT, HTTP_PORT)
+PROGRAM = "node"
+LAUNCHER = ("-m", "node.app")
+STATE_DIR = "/var/lib/kubelet/plugins/csi.thecloud.io/state"
+RPC_TIMEOUT_S = 60.0
+POD = "pod-1"
+_KUBELET = "/var/lib/kubelet"
+_CHANNEL_OPTIONS = [
+    ("grpc.default_authority", "localhost"),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume as the controller would describe it to a node."""
+
+    volume_id: str
+    serial: str
+    size_bytes: int
+    fs_type: str = "ext4"
+    allocated_bytes: int | None = None
+    source: str = ""
+
+    @property
+    def staging_path(self) -> str:
+        """Where the kubelet wants it staged, as a path of the guest."""
+        return f"{_KUBELET}/plugins/kubernetes.io/csi/csi.thecloud.io/{self.volume_id}/globalmount"
+
+    @property
+    def target_path(self) -> str:
+        """Where the pod sees it, as a path of the guest."""
+        return f"{_KUBELET}/pods/{POD}/volumes/kubernetes.io~csi/{self.volume_id}/mount"
+
+    @property
+    def capability(self) -> pb.VolumeCapability:
+        """What the claim asks for."""
+        return capability(self.fs_type)
+
+    @property
+    def publish_context(self) -> dict[str, str]:
+        """What the controller found at the attach."""
+        context = PublishContext(
+            serial=self.serial, size_bytes=self.size_bytes, allocated_bytes=self.allocated_bytes
+        )
+        return context.to_wire()
+
+    @property
+    def volume_context(self) -> dict[str, str]:
+        """What the controller found at the creation."""
+        return VolumeContext(source=self.source).to_wire()
+
+    def resized(self, size_bytes: int) -> "Volume":
+        """Give the volume after the platform made it larger."""
+        return replace(self, size_bytes=size_bytes)
+
+
+class NodePlugin:
+    """Calls to the node plugin of one guest; they raise grpc.aio.AioRpcError."""
+
+    def __init__(self, guest: Guest, stub: Any) -> None:
+        self.guest = guest
+        self._stub = stub
+
+    async def stage(self, volume: Volume) -> None:
+        """Stage the volume; the kubelet makes the folder first."""
+        await self.guest.run("mkdir", "-p", volume.staging_path)
+        request = pb.NodeStageVolumeRequest(
+            volume_id=volume.volume_id,
+            publish_context=volume.publish_context,
+            staging_target_path=volume.staging_path,
+            volume_capability=volume.capability,
+            volume_context=volume.volume_context,
+        )
+        await self._stub.NodeStageVolume(request, timeout=RPC_TIMEOUT_S)
+
+    async def unstage(self, volume: Volume) -> None:
+        """Unstage the volume."""
+        request = pb.NodeUnstageVolumeRequest(volume_id=volume.volume_id, staging_target_path=volume.staging_path)
+        await self._stub.NodeUnstageVolume(request, timeout=RPC_TIMEOUT_S)
+
+    async def publish(self, volume: Volume) -> None:
+        """Publish the staged volume to a pod."""
+        await self.guest.run("mkdir", "-p", volume.target_path.rpartition("/")[0])
+        request = pb.NodePublishVolumeRequest(
+            volume_id=volume.volume_id,
+            publish_context=volume.publish_context,
+            staging_target_path=volume.staging_path,
+            target_path=volume.target_path,
+            volume_capability=volume.capability,
+            volume_context=volume.volume_context,
+        )
+        await self._stub.NodePublishVolume(request, timeout=RPC_TIMEOUT_S)
+
+    async def unpublish(self, volume: Volume) -> None:
+        """Take the volume from the pod."""
+        request = pb.NodeUnpublishVolumeRequest(volume_id=volume.volume_id, target_path=volume.target_path)
+        await self._stub.NodeUnpublishVolume(request, timeout=RPC_TIMEOUT_S)
+
+    async def expand(self, volume: Volume) -> None:
+        """Grow the file system to the volume's size, through the pod's path."""
+        request = pb.NodeExpandVolumeRequest(
+            volume_id=volume.volume_id,
+            volume_path=volume.target_path,
+            staging_target_path=volume.staging_path,
+            capacity_range=pb.CapacityRange(required_bytes=volume.size_bytes),
+            volume_capability=volume.capability,
+        )
+        await self._stub.NodeExpandVolume(request, timeout=RPC_TIMEOUT_S)
+
+    async def total_bytes(self, volume: Volume) -> int:
+        """Give the size of the file system that the pod sees."""
+        request = pb.NodeGetVolumeStatsRequest(
+            volume_id=volume.volume_id, volume_path=volume.target_path, staging_target_path=volume.staging_path
+        )
+        answer = await self._stub.NodeGetVolumeStats(request, timeout=RPC_TIMEOUT_S)
+        return next(int(usage.total) for usage in answer.usage if usage.unit == pb.VolumeUsage.BYTES)
+
+    async def metric(self, name: str) -> float:
+        """Give the sum of a metric over all of its labels; 0 when it was never counted."""
+        url = f"http://127.0.0.1:{self.guest.port(HTTP_PORT)}/metrics"
+        text = await to_thread(_read, url)
+        found = re.findall(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
+        return sum(float(value) for value in found)
+
+    async def bring_up(self, volume: Volume) -> None:
+        """Stage and publish."""
+        await self.stage(volume)
+        await self.publish(volume)
+
+    async def take_down(self, volume: Volume) -> None:
+        """Unpublish and unstage."""
+        await self.unpublish(volume)
+        await self.unstage(volume)
+
+
+@contextlib.asynccontextmanager
+async def plugin(guest: Guest, launcher: Sequence[str] = LAUNCHER) -> AsyncIterator[NodePlugin]:
+    """Run the node plugin until the end of the block."""
+    await guest.run("mkdir", "-p", STATE_DIR)
+    await guest.start(
+        PROGRAM, "/usr/bin/python3", *launcher, "serve",
+        "--endpoint", f"tcp://0.0.0.0:{CSI_PORT}", "--http-endpoint", f"0.0.0.0:{HTTP_PORT}",
+        "--node-id", "guest", "--kubelet-dir", _KUBELET, "--state-dir", STATE_DIR,
+        environment={"PYTHONPATH": "/opt/code/site", "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    target = f"127.0.0.1:{guest.port(CSI_PORT)}"
+    async with grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS) as channel:
+        node = NodePlugin(guest, rpc.NodeStub(channel))
+        await rpc.NodeStub(channel).NodeGetInfo(pb.NodeGetInfoRequest(), timeout=RPC_TIMEOUT_S, wait_for_ready=True)
+        yield node
+        if guest.running:
+            await guest.stop(PROGRAM, signal.SIGTERM)
+
+
+def _read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=RPC_TIMEOUT_S) as answer:
+        return str(answer.read().decode())
