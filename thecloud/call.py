@@ -75,17 +75,17 @@ class Exchange(Protocol):
         ...
 
 
-Decoder: TypeAlias = "msgspec.json.Decoder[Envelope[T]]"
+Decoder: TypeAlias = msgspec.json.Decoder[Envelope[T]]
 
-_ANY: "msgspec.json.Decoder[Envelope[msgspec.Raw]]" = msgspec.json.Decoder(Envelope[msgspec.Raw])
+_ANY: Decoder[msgspec.Raw] = msgspec.json.Decoder(Envelope[msgspec.Raw])
 
 
-def decoder_of(shape: type[T]) -> "Decoder[T]":
+def decoder_of(shape: type[T]) -> Decoder[T]:
     """Give the reader of successes that carry one object, or a tuple of them, of that shape."""
     return msgspec.json.Decoder(Envelope[shape])  # type: ignore[valid-type]
 
 
-def read_object(decoder: "Decoder[T]", call: Call, answer: Answer) -> T:
+def read_object(decoder: Decoder[T], call: Call, answer: Answer) -> T:
     """Give the object of a success that must carry one.
 
     Raises UnknownOutcome when the body cannot be read: the platform said yes, but not to what.
@@ -96,7 +96,7 @@ def read_object(decoder: "Decoder[T]", call: Call, answer: Answer) -> T:
     return data
 
 
-def read_list(decoder: "Decoder[tuple[T, ...]]", call: Call, answer: Answer) -> tuple[T, ...]:
+def read_list(decoder: Decoder[tuple[T, ...]], call: Call, answer: Answer) -> tuple[T, ...]:
     """Give the objects of a listing; null is an empty list, a listing without the field is no listing.
 
     Raises UnknownOutcome when the body cannot be read, so that nobody takes a foreign answer for "nothing there".
@@ -116,7 +116,7 @@ def read_done(call: Call, answer: Answer) -> None:
         raise _unreadable(call, answer, "it has neither data nor meta")
 
 
-def _decode(decoder: "Decoder[T]", call: Call, answer: Answer) -> Envelope[T]:
+def _decode(decoder: Decoder[T], call: Call, answer: Answer) -> Envelope[T]:
     try:
         return decoder.decode(answer.body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

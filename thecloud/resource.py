@@ -4,7 +4,6 @@ Belongs here: the calls that are the same for each kind of object. Does not belo
 """
 
 import asyncio
-from abc import ABC
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -33,7 +32,7 @@ FeaturesSource = Callable[[float], Awaitable[Features]]
 """Gives the platform's features; takes the deadline (loop time)."""
 
 
-class Resource(ABC, Generic[ObjectT]):
+class Resource(Generic[ObjectT]):
     """One collection of the platform."""
 
     kind: ClassVar[str]

@@ -199,6 +199,7 @@ class HttpExchange:
         headers = {
             "Accept": "application/json",
             "Accept-Encoding": "identity",
+            "User-Agent": "thecloud-kubernetes",
             "X-API-Key": await self._key.read(),
             "X-Request-ID": request_id,
             **dict(call.headers),
