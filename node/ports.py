@@ -80,7 +80,7 @@ class Kernel(Protocol):
         ...
 
     def path_device(self, path: Path) -> DeviceNumber:
-        """Give the number of the file system that holds `path` (st_dev). Raises OSError, such as EIO for a dead mount."""
+        """Give the number of the file system that holds `path` (st_dev). Raises OSError (EIO … for a dead mount)."""
         ...
 
     def usage(self, path: Path) -> Usage:

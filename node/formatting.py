@@ -1,0 +1,102 @@
+"""The steps of making a file system on a disk that may be formatted.
+
+Here belongs the order: record, mkfs, flush, record away. Whether the disk may be formatted is decided before, in
+`filesystems`; nothing here looks at its content.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from csi.errors import CsiError, ErrorKind
+from node import format_record, mkfs
+from node.devices import Devices
+from node.disk_calls import Claim, on_disk, opened
+from node.format_record import FormatRecord
+from node.model import MIB, Device, FsRequest, FsType
+from node.ports import Kernel, Observer, Runner
+
+_KILLED = -9
+
+
+class Formatter:
+    """Makes file systems, so that a format that stops halfway is recognised and done again."""
+
+    def __init__(self, kernel: Kernel, runner: Runner, devices: Devices, *, observer: Observer) -> None:
+        self._kernel = kernel
+        self._runner = runner
+        self._devices = devices
+        self._observer = observer
+        self._tool_versions: dict[FsType, mkfs.Version] = {}
+
+    async def format(
+        self, claim: Claim, fs_type: FsType, request: FsRequest, *, interrupted: bool, deadline: float
+    ) -> None:
+        """Make the file system on the claimed disk. Cancelled or killed at any point, the next call finishes the work.
+
+        `interrupted`: the disk carries the record of an earlier try. Raises CsiError PRECONDITION when the disk is
+        another one now, INTERNAL when mkfs failed or the disk cannot be written, TIMEOUT.
+        """
+        device = claim.device
+        tool = await self._tool_version(fs_type, deadline)
+        argv = mkfs.mkfs_argv(
+            fs_type,
+            device.path,
+            format_record.fs_bytes(device.size_bytes),
+            request.mkfs_options,
+            kernel=self._kernel.release(),
+            tool=tool,
+        )
+        # After every wait and right before the first write: the disk must still be the one that was proved blank.
+        now = await self._devices.verify(device)
+        if now.size_bytes != device.size_bytes:
+            raise CsiError(ErrorKind.PRECONDITION, f"{device.describe()} changed its size just now; ask again")
+        record = FormatRecord(request.serial, fs_type.value, device.size_bytes)
+        await on_disk(lambda: self._begin(device, record, clear_head=interrupted), device, "written", deadline=deadline)
+        await claim.let_tools_in()
+        began = asyncio.get_running_loop().time()
+        result = await self._runner.run(argv, deadline=deadline, pass_fds=(claim.lock_fd,))
+        if result.exit_code != 0:
+            # The record stays: whatever mkfs left is ours to overwrite.
+            hint = " It was killed, probably for want of memory." if result.exit_code == _KILLED else ""
+            raise CsiError(
+                ErrorKind.INTERNAL,
+                f"{device.describe()}: {argv[0]} ended with {result.exit_code}: {result.output}.{hint} Ask again.",
+            )
+        await on_disk(lambda: self._finish(device), device, "written", deadline=deadline)
+        self._observer.formatted(fs_type.value, asyncio.get_running_loop().time() - began)
+
+    def _begin(self, device: Device, record: FormatRecord, *, clear_head: bool) -> None:
+        def write(fd: int) -> None:
+            self._kernel.write(fd, format_record.offset(device.size_bytes), record.encode())
+            # On the disk before the first byte of mkfs, or a power cut could leave half a file system without record.
+            self._kernel.flush(fd)
+            if clear_head:
+                # Superblocks of the earlier try, perhaps of another type, must not survive beside the new one.
+                self._kernel.write(fd, 0, bytes(MIB))
+                self._kernel.flush(fd)
+
+        with opened(self._kernel, device, writable=True) as fd:
+            write(fd)
+
+    def _finish(self, device: Device) -> None:
+        def write(fd: int) -> None:
+            # All of mkfs before the record goes, or a power cut could leave a damaged file system that looks whole.
+            self._kernel.flush(fd)
+            self._kernel.write(fd, format_record.offset(device.size_bytes), format_record.no_record())
+            self._kernel.flush(fd)
+
+        with opened(self._kernel, device, writable=True) as fd:
+            write(fd)
+
+    def _writing(self, device: Device, write: Callable[[int], None]) -> None:
+        with opened(self._kernel, device, writable=True) as fd:
+            write(fd)
+
+    async def _tool_version(self, fs_type: FsType, deadline: float) -> mkfs.Version:
+        """Give the tools' version where it matters; asked once."""
+        if not mkfs.depends_on_kernel(fs_type, self._kernel.release()):
+            return (0, 0)
+        if fs_type not in self._tool_versions:
+            result = await self._runner.run(mkfs.version_argv(fs_type), deadline=deadline)
+            self._tool_versions[fs_type] = mkfs.parse_version(f"{result.stdout} {result.stderr}")
+        return self._tool_versions[fs_type]

@@ -1,0 +1,113 @@
+"""Reads disks and their identities from sysfs.
+
+Here belongs where each kind of disk reports who it is. Not here: choosing one of them (`devices`).
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from node.model import Device, DeviceNumber, Identity, IdentitySource
+
+log = logging.getLogger(__name__)
+
+SECTOR_BYTES = 512
+"""sysfs counts in these whatever the disk's own block size is."""
+_PAGE_80_HEADER_BYTES = 4
+_PAGE_80 = 0x80
+_IMAGE_SUFFIX = ".img"
+
+
+def read_disks(sys_root: Path, dev_root: Path, loop_disk_dir: Path | None) -> tuple[Device, ...]:
+    """Give every whole disk, by name. A disk that goes away while it is read is left out.
+
+    Loop devices count only with `loop_disk_dir` set and a backing file `<serial>.img` directly in it.
+    """
+    block = sys_root / "block"
+    disks = (read_disk(folder, dev_root, loop_disk_dir) for folder in sorted(block.iterdir()))
+    return tuple(disk for disk in disks if disk is not None)
+
+
+def read_disk(folder: Path, dev_root: Path, loop_disk_dir: Path | None) -> Device | None:
+    """Read one folder of `/sys/block`; None for a loop device that does not count, a hidden path, or a disk gone."""
+    try:
+        # A path below a multipath disk has no node of its own.
+        if _text(folder / "hidden") == "1":
+            return None
+        identities = tuple(_identities(folder, loop_disk_dir))
+        if (folder / "loop").is_dir() and not identities:
+            return None
+        sequence = _text(folder / "diskseq")
+        return Device(
+            name=folder.name,
+            path=dev_root / folder.name,
+            number=DeviceNumber.parse((folder / "dev").read_text()),
+            size_bytes=int((folder / "size").read_text()) * SECTOR_BYTES,
+            read_only=_text(folder / "ro") == "1",
+            identities=identities,
+            holders=_names(folder / "holders"),
+            partitions=tuple(sorted(entry.parent.name for entry in folder.glob("*/partition"))),
+            sequence=int(sequence) if sequence.isdigit() else None,
+        )
+    except (OSError, ValueError) as error:
+        log.debug("disk %s cannot be read and does not count: %s", folder.name, error)
+        return None
+
+
+def unit_serial(page: bytes) -> str:
+    """Give the serial in a SCSI vital product data page 0x80 (SPC, unit serial number); "" for a malformed page."""
+    if len(page) < _PAGE_80_HEADER_BYTES or page[1] != _PAGE_80:
+        return ""
+    length = int.from_bytes(page[2:4], "big")
+    serial = page[_PAGE_80_HEADER_BYTES : _PAGE_80_HEADER_BYTES + length]
+    return _clean(serial) if len(serial) == length else ""
+
+
+def loop_file(folder: Path) -> Path | None:
+    """Give the backing file of a loop device; None when it has none or the file was deleted."""
+    # Of a deleted file the kernel prints the old path with " (deleted)" behind it, which then has no `.img` ending.
+    text = _text(folder / "loop/backing_file")
+    return Path(text) if text.startswith("/") else None
+
+
+def _identities(folder: Path, loop_disk_dir: Path | None) -> Iterator[Identity]:
+    for source, value in (
+        (IdentitySource.VIRTIO_SERIAL, _text(folder / "serial")),
+        (IdentitySource.NVME_SERIAL, _text(folder / "device/serial")),
+        (IdentitySource.NVME_WWID, _text(folder / "wwid")),
+        (IdentitySource.SCSI_UNIT_SERIAL, unit_serial(_bytes(folder / "device/vpd_pg80"))),
+        (IdentitySource.LOOP_FILE, _loop_serial(folder, loop_disk_dir)),
+    ):
+        if value:
+            yield Identity(source, value)
+
+
+def _loop_serial(folder: Path, loop_disk_dir: Path | None) -> str:
+    file = loop_file(folder)
+    if loop_disk_dir is None or file is None or file.parent != loop_disk_dir or file.suffix != _IMAGE_SUFFIX:
+        return ""
+    # A loop device over a part of a file is not the volume, whatever the file is called.
+    if _text(folder / "loop/offset") not in {"", "0"} or _text(folder / "loop/sizelimit") not in {"", "0"}:
+        return ""
+    return file.stem
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(entry.name for entry in folder.iterdir())) if folder.is_dir() else ()
+
+
+def _text(path: Path) -> str:
+    return _clean(_bytes(path))
+
+
+def _bytes(path: Path) -> bytes:
+    # Absent, or present and refused (a virtio disk whose host gives no serial answers EIO): both mean "not reported".
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _clean(raw: bytes) -> str:
+    """Drop the padding that standards put around serials (spaces, NUL) and the newline of sysfs."""
+    return raw.decode("ascii", "replace").strip(" \t\r\n\0")
