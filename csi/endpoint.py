@@ -1,0 +1,173 @@
+"""Addresses that a program serves on, and the safe making of a socket file.
+
+A socket file is bound under a private name and moved to its place when the server already listens, so that a client
+never meets a path that nobody answers, and an old file is replaced in one step.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+_PRIVATE_SUFFIX = ".new"
+MAX_PATH_BYTES = 107 - len("." + _PRIVATE_SUFFIX)
+"""sockaddr_un of Linux without the final zero byte, less what the private name adds."""
+MAX_PORT = 65535
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+@:=,~-]+")
+
+
+class EndpointError(Exception):
+    """The address cannot be served on; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnixEndpoint:
+    """A socket file."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"unix://{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class TcpEndpoint:
+    """A TCP port; port 0 takes a free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"tcp://{self.authority}"
+
+    @property
+    def authority(self) -> str:
+        """The address as `host:port`, with brackets around an IPv6 address."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+Endpoint = UnixEndpoint | TcpEndpoint
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Read `unix:///path`, `unix:/path` or `tcp://host:port`. Raises ValueError saying what is wrong."""
+    scheme, colon, rest = text.partition(":")
+    if scheme == "unix" and colon:
+        return _parse_unix(rest.removeprefix("//"))
+    if scheme == "tcp" and rest.startswith("//"):
+        return parse_host_port(rest.removeprefix("//"))
+    raise ValueError("unix:///path/of/socket or tcp://host:port is needed")
+
+
+def parse_host_port(text: str) -> TcpEndpoint:
+    """Read `host:port` or `[address]:port`. Raises ValueError saying what is wrong."""
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError("an IPv6 address needs brackets, such as [::1]:9000")
+    if not colon or not host or any(mark in host for mark in "/@[] "):
+        raise ValueError("host:port is needed")
+    if not port.isascii() or not port.isdigit() or int(port[:9]) > MAX_PORT:
+        raise ValueError(f"the port must be a number up to {MAX_PORT}")
+    return TcpEndpoint(host=host, port=int(port))
+
+
+def _parse_unix(text: str) -> UnixEndpoint:
+    if not text.startswith("/") or text.endswith("/"):
+        raise ValueError("the socket needs an absolute path, such as unix:///csi/csi.sock")
+    path = Path(text)
+    if not _PLAIN_PATH.fullmatch(text):
+        raise ValueError("the socket's path may hold letters, digits and `_./+@:=,~-`; gRPC reads others as marks")
+    if len(text) > MAX_PATH_BYTES:
+        raise ValueError(f"the path is too long; {MAX_PATH_BYTES} bytes are allowed")
+    return UnixEndpoint(path)
+
+
+class SocketFile:
+    """One socket path, from the claim to its removal.
+
+    `claim`, then let a server listen on `private_path`, then `publish`, at the end `withdraw`. All of it is quick local
+    file work and is done without a thread.
+    """
+
+    def __init__(self, path: Path, *, mode: int = 0o600) -> None:
+        self.path = path
+        self.private_path = path.with_name(f".{path.name}{_PRIVATE_SUFFIX}")
+        self._mode = mode
+        self._lock_fd = -1
+        self._identity: tuple[int, int] | None = None
+
+    def claim(self) -> Self:
+        """Make sure that no other instance serves here, and none starts to until `withdraw`.
+
+        Raises EndpointError when one does, when the path holds something else than a socket, or when the directory is
+        missing or closed to us.
+        """
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        try:
+            self._lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._unlock()
+            raise EndpointError(f"{self.path}: another instance of this program is starting or serving here") from None
+        except FileNotFoundError:
+            raise EndpointError(f"{self.path}: the directory does not exist; create it with mode 0700") from None
+        except OSError as error:
+            self._unlock()
+            raise EndpointError(f"{self.path}: cannot lock {lock}: {error.strerror}") from error
+        try:
+            self._refuse_foreign()
+        except BaseException:
+            self._unlock()
+            raise
+        return self
+
+    def publish(self) -> None:
+        """Move the listening socket to its place, over a stale one. Raises EndpointError when the kernel refuses."""
+        try:
+            self.private_path.chmod(self._mode)
+            status = self.private_path.lstat()
+            self._identity = (status.st_dev, status.st_ino)
+            self.private_path.rename(self.path)
+        except OSError as error:
+            raise EndpointError(f"{self.path}: cannot put the socket there: {error.strerror}") from error
+
+    def withdraw(self) -> None:
+        """Remove our socket, and only ours: a file that somebody put in its place stays. May be called twice."""
+        with contextlib.suppress(FileNotFoundError):
+            self.private_path.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            status = self.path.lstat()
+            if self._identity == (status.st_dev, status.st_ino):
+                self.path.unlink()
+        self._identity = None
+        self._unlock()
+
+    def _refuse_foreign(self) -> None:
+        try:
+            mode = self.path.lstat().st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISSOCK(mode):
+            raise EndpointError(f"{self.path} exists and is no socket; remove it or choose another endpoint")
+        if _is_served(self.path):
+            raise EndpointError(f"{self.path}: another process is serving on this socket; stop it first")
+
+    def _unlock(self) -> None:
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+
+def _is_served(path: Path) -> bool:
+    """Whether somebody listens; anything but a definite no counts as yes."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # noqa: FBT003 - the standard library takes it so
+        return probe.connect_ex(str(path)) not in {errno.ECONNREFUSED, errno.ENOENT}

@@ -1,0 +1,72 @@
+"""CSI's Identity service: the driver's name and version, what the plugin as a whole offers, and whether it is ready."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import grpc.aio
+from google.protobuf import wrappers_pb2
+
+from csi.deadline import deadline_of
+from csi.pb import csi_pb2, csi_pb2_grpc
+from csi.readiness import Readiness
+
+DRIVER_NAME = "csi.thecloud.io"
+DISTRIBUTION = "thecloud-kubernetes"
+PROBE_LIMIT_S = 5.0
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def vendor_version() -> str:
+    """Give the version of the installed distribution; `unknown` when the code runs without being installed."""
+    # Imported late, because only one call in the life of a program needs it and it costs as much as a small plugin.
+    from importlib import metadata  # noqa: PLC0415
+
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def service_capability(kind: csi_pb2.PluginCapability.Service.Type) -> csi_pb2.PluginCapability:
+    """Make the capability that announces a service or a kind of topology."""
+    return csi_pb2.PluginCapability(service=csi_pb2.PluginCapability.Service(type=kind))
+
+
+def expansion_capability(kind: csi_pb2.PluginCapability.VolumeExpansion.Type) -> csi_pb2.PluginCapability:
+    """Make the capability that announces how volumes grow."""
+    return csi_pb2.PluginCapability(volume_expansion=csi_pb2.PluginCapability.VolumeExpansion(type=kind))
+
+
+class Identity(csi_pb2_grpc.IdentityServicer):
+    """Answers for one program.
+
+    Probe never fails while the platform is away: it says "not ready", because the sidecars wait for that and give up on
+    an error.
+    """
+
+    def __init__(self, *, capabilities: Sequence[csi_pb2.PluginCapability], readiness: Readiness) -> None:
+        self._capabilities = tuple(capabilities)
+        self._readiness = readiness
+        self._version = ""
+
+    async def GetPluginInfo(  # noqa: N802
+        self, request: csi_pb2.GetPluginInfoRequest, context: Context
+    ) -> csi_pb2.GetPluginInfoResponse:
+        """Give the driver's name and version."""
+        del request, context
+        self._version = self._version or vendor_version()
+        return csi_pb2.GetPluginInfoResponse(name=DRIVER_NAME, vendor_version=self._version)
+
+    async def GetPluginCapabilities(  # noqa: N802
+        self, request: csi_pb2.GetPluginCapabilitiesRequest, context: Context
+    ) -> csi_pb2.GetPluginCapabilitiesResponse:
+        """Give what the plugin as a whole offers."""
+        del request, context
+        return csi_pb2.GetPluginCapabilitiesResponse(capabilities=self._capabilities)
+
+    async def Probe(self, request: csi_pb2.ProbeRequest, context: Context) -> csi_pb2.ProbeResponse:  # noqa: N802
+        """Say whether the plugin can do its work now."""
+        del request
+        problem = await self._readiness.problem(deadline=deadline_of(context, default_s=PROBE_LIMIT_S))
+        return csi_pb2.ProbeResponse(ready=wrappers_pb2.BoolValue(value=not problem))

@@ -1,0 +1,235 @@
+"""From a command line to a running plugin and its orderly end; both programs' `app.py` call `main`.
+
+What is served is built by the program itself: its `build` is an async context manager, so that what it opens (a
+connection pool, a listener for kernel events) is closed in turn after the last call has ended.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import grpc.aio
+
+from csi.endpoint import EndpointError, UnixEndpoint
+from csi.errors import CsiError
+from csi.health import Answer, HealthServer
+from csi.identity import Identity
+from csi.interceptor import Interceptor
+from csi.logs import configure_logging
+from csi.metrics import CONTENT_TYPE, Metrics
+from csi.pb import csi_pb2, csi_pb2_grpc, pluginregistration_pb2_grpc
+from csi.readiness import Check, Readiness, always_ready
+from csi.registration import Registration, RegistrationError, RegistrationServicer
+from csi.server import AddService, RpcServer
+from csi.settings import SettingsError, ShellSettings, help_text, read_settings
+
+LOG = logging.getLogger("csi.program")
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+READY_LIMIT_S = 4.0
+"""Time that /readyz waits for a check; below what probes usually allow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """What a program serves and keeps running."""
+
+    services: Sequence[AddService]
+    """Each adds one servicer to the server; Identity is added by the shell."""
+    capabilities: Sequence[csi_pb2.PluginCapability] = ()
+    """What Identity announces."""
+    ready: Check = always_ready
+    """Asked by Probe and /readyz, with a memory."""
+    registration: Registration | None = None
+    tasks: Mapping[str, Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=dict)
+    """Background work by name. It is cancelled at the end; if one raises, the program ends with an error."""
+
+
+Settings = TypeVar("Settings", bound=ShellSettings)
+Build = Callable[[Settings, Metrics], AbstractAsyncContextManager[Plugin]]
+
+
+class Stop:
+    """The wish to end, from a signal or a test. Also ends a start that is still under way."""
+
+    def __init__(self) -> None:
+        self._wish = asyncio.Event()
+        self._start: asyncio.Timeout | None = None
+
+    def __call__(self) -> None:
+        """Ask for the end; asking again changes nothing."""
+        if not self._wish.is_set():
+            self._wish.set()
+            if self._start is not None:
+                self._start.reschedule(asyncio.get_running_loop().time())
+
+    async def wait(self) -> None:
+        """Wait until somebody asks."""
+        await self._wish.wait()
+
+    @contextlib.asynccontextmanager
+    async def interrupts_start(self) -> AsyncIterator[None]:
+        """Raise StoppedError out of the block when the end is asked for while it runs."""
+        try:
+            async with asyncio.timeout(0 if self._wish.is_set() else None) as self._start:
+                yield
+        except TimeoutError:
+            if self._start is not None and self._start.expired():
+                raise StoppedError from None
+            raise
+        finally:
+            self._start = None
+
+
+class StoppedError(Exception):
+    """The program was asked to end before it served."""
+
+
+def main(
+    program: str,
+    summary: str,
+    settings_class: type[Settings],
+    build: Build[Settings],
+    argv: Sequence[str],
+) -> int:
+    """Run a program until a signal; give its exit code: 0 after SIGTERM or SIGINT, 1 for a failure, 2 for settings."""
+    if {"--help", "-h"} & set(argv):
+        sys.stdout.write(help_text(settings_class, program, summary))
+        return EXIT_OK
+    try:
+        settings = read_settings(settings_class, argv, os.environ)
+    except SettingsError as error:
+        sys.stderr.write("".join(f"{program}: {problem}\n" for problem in error.problems))
+        return EXIT_USAGE
+    configure_logging(level=settings.log_level, form=settings.log_format)
+    return asyncio.run(_run(settings, build))
+
+
+async def _run(settings: Settings, build: Build[Settings]) -> int:
+    stop = Stop()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        await serve(settings, build, stop=stop)
+    except StoppedError:
+        LOG.info("asked to end before anything was served")
+    except Exception as error:  # noqa: BLE001 - the edge of the program: everything becomes a log line and an exit code
+        _report(error)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+async def serve(settings: Settings, build: Build[Settings], *, stop: Stop) -> None:
+    """Serve until `stop`, then drain and close everything in reverse order.
+
+    Health is served first: it tells a slow start from a dead process. Raises StoppedError, EndpointError, what `build`
+    raises, and an exception group of what failed while serving.
+    """
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        async with stop.interrupts_start():
+            health = await _serve_health(settings, metrics, stack)
+            plugin = await stack.enter_async_context(build(settings, metrics))
+            readiness = await stack.enter_async_context(contextlib.aclosing(Readiness(plugin.ready)))
+            await stack.enter_async_context(_rpc_server(settings, plugin, readiness, metrics))
+            tasks = dict(plugin.tasks)
+            if plugin.registration is not None:
+                tasks["kubelet registration"] = await _register(settings, plugin.registration, metrics, stack)
+        health.readiness = readiness
+        stack.callback(health.stop)
+        LOG.info("ready to serve")
+        await _keep_running(tasks, stop)
+
+
+async def _keep_running(tasks: Mapping[str, Callable[[], Coroutine[Any, Any, None]]], stop: Stop) -> None:
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(task(), name=name) for name, task in tasks.items()]
+        await stop.wait()
+        LOG.info("asked to end")
+        for task in running:
+            task.cancel()
+
+
+def _rpc_server(settings: ShellSettings, plugin: Plugin, readiness: Readiness, metrics: Metrics) -> RpcServer:
+    identity = Identity(capabilities=plugin.capabilities, readiness=readiness)
+
+    def add_identity(server: grpc.aio.Server) -> None:
+        csi_pb2_grpc.add_IdentityServicer_to_server(identity, server)
+
+    return RpcServer(
+        settings.endpoint,
+        [add_identity, *plugin.services],
+        Interceptor(metrics=metrics, default_limit_s=settings.call_limit_s),
+        grace_s=settings.grace_s,
+        socket_mode=settings.socket_mode,
+    )
+
+
+async def _register(
+    settings: ShellSettings, registration: Registration, metrics: Metrics, stack: AsyncExitStack
+) -> Callable[[], Coroutine[Any, Any, None]]:
+    servicer = RegistrationServicer(registration)
+    server = RpcServer(
+        UnixEndpoint(registration.socket),
+        [lambda rpc: pluginregistration_pb2_grpc.add_RegistrationServicer_to_server(servicer, rpc)],
+        Interceptor(metrics=metrics, default_limit_s=settings.call_limit_s),
+        grace_s=1.0,
+    )
+    await stack.enter_async_context(server)
+    return servicer.wait_refused
+
+
+class _Health:
+    """The pages of the health server. `readiness` is unset while the program starts and while it ends."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self.readiness: Readiness | None = None
+
+    def stop(self) -> None:
+        """Be not ready from now on."""
+        self.readiness = None
+
+    async def live(self) -> Answer:
+        """Say that this process serves; nothing outside of it is asked."""
+        return Answer(200, b"ok\n")
+
+    async def ready(self) -> Answer:
+        """Say whether the plugin can do its work."""
+        if self.readiness is None:
+            return Answer(503, b"starting or ending\n")
+        deadline = asyncio.get_running_loop().time() + READY_LIMIT_S
+        problem = await self.readiness.problem(deadline=deadline)
+        return Answer(503, f"{problem}\n".encode()) if problem else Answer(200, b"ok\n")
+
+    async def metrics(self) -> Answer:
+        """Give the metrics."""
+        return Answer(200, self._metrics.render(), CONTENT_TYPE)
+
+
+async def _serve_health(settings: ShellSettings, metrics: Metrics, stack: AsyncExitStack) -> _Health:
+    health = _Health(metrics)
+    if settings.http_endpoint is not None:
+        pages = {"/healthz": health.live, "/readyz": health.ready, "/metrics": health.metrics}
+        await stack.enter_async_context(HealthServer(settings.http_endpoint, pages))
+    return health
+
+
+def _report(error: BaseException) -> None:
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            _report(member)
+    elif isinstance(error, EndpointError | RegistrationError | CsiError):
+        LOG.error("the program ends: %s", error)
+    else:
+        LOG.error("the program ends on an unexpected error", exc_info=error)

@@ -1,0 +1,107 @@
+"""The life of one gRPC server: bind, serve, drain.
+
+Used for CSI itself and for the kubelet's registration socket. Which services are served is the caller's choice.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+import grpc.aio
+
+from csi.endpoint import Endpoint, EndpointError, SocketFile, TcpEndpoint, UnixEndpoint
+from csi.interceptor import Interceptor
+
+LOG = logging.getLogger("csi.server")
+
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+MAX_HEADER_BYTES = 16 * 1024
+ROLLBACK_S = 10.0
+"""Time that cancelled calls get to undo what they did, after the grace time."""
+
+AddService = Callable[[grpc.aio.Server], None]
+
+
+class RpcServer:
+    """A gRPC server as an async context manager: entering serves, leaving drains.
+
+    Leaving stops accepting, gives running calls `grace_s` to end, cancels the rest, and waits until those have cleaned
+    up.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        services: Sequence[AddService],
+        interceptor: Interceptor,
+        *,
+        grace_s: float,
+        socket_mode: int = 0o600,
+    ) -> None:
+        self._endpoint = endpoint
+        self._interceptor = interceptor
+        self._grace_s = grace_s
+        self._socket = SocketFile(endpoint.path, mode=socket_mode) if isinstance(endpoint, UnixEndpoint) else None
+        self._server = grpc.aio.server(interceptors=[interceptor], options=_options())
+        for add in services:
+            add(self._server)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it serves; once entered, with the real port."""
+        return self._endpoint
+
+    async def __aenter__(self) -> Self:
+        """Serve. Raises EndpointError when the address is taken or cannot be bound."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._server.stop(None)
+            if self._socket is not None:
+                self._socket.withdraw()
+            raise
+        LOG.info("serving", extra={"fields": {"endpoint": str(self._endpoint)}})
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drain."""
+        if self._socket is not None:
+            # First of all, so that new clients fail at once and do not wait for a server that only drains.
+            self._socket.withdraw()
+        await self._server.stop(self._grace_s)
+        deadline = asyncio.get_running_loop().time() + ROLLBACK_S
+        left = await self._interceptor.wait_idle(deadline=deadline)
+        if left:
+            LOG.error("calls did not end after they were cancelled", extra={"fields": {"calls": left}})
+        LOG.info("stopped serving", extra={"fields": {"endpoint": str(self._endpoint)}})
+
+    async def _start(self) -> None:
+        if self._socket is not None:
+            self._socket.claim()
+            self._bind(f"unix:{self._socket.private_path}")
+            await self._server.start()
+            self._socket.publish()
+        elif isinstance(self._endpoint, TcpEndpoint):
+            port = self._bind(self._endpoint.authority)
+            self._endpoint = TcpEndpoint(self._endpoint.host, port)
+            await self._server.start()
+
+    def _bind(self, address: str) -> int:
+        try:
+            return self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise EndpointError(f"{self._endpoint}: cannot listen there; is the address free and ours?") from error
+
+
+def _options() -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", MAX_HEADER_BYTES),
+        # Without this a second instance would share the TCP port silently and get half of the calls.
+        ("grpc.so_reuseport", 0),
+    ]
