@@ -20,6 +20,11 @@ class KernelDiskEvents:
         self._listeners: set[asyncio.Event] = set()
         self._monitor: Any = None
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether events are heard."""
+        return self._monitor is not None
+
     async def start(self) -> None:
         """Begin to hear events. Without pyudev or the netlink socket it says so once, and rescans must do."""
         try:

@@ -1,0 +1,312 @@
+"""The node program: puts the parts together and runs them. Entry point `tc-csi-node`.
+
+The one place that knows which class stands behind which port. Not here: any behaviour.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc.aio
+
+from csi.identity import DRIVER_NAME, service_capability
+from csi.locks import KeyLocks
+from csi.metrics import Metrics
+from csi.pb import csi_pb2, csi_pb2_grpc
+from csi.program import Plugin
+from csi.program import main as run_program
+from csi.registration import Registration
+from node.commands import DEFAULT_PATH, HostRunner
+from node.devices import Devices
+from node.evidence import Evidence
+from node.expand import Expansion
+from node.filesystems import FileSystems
+from node.health import StorageHealth, VolumeHealth
+from node.identity import NodeIdentities
+from node.kernel import HostKernel
+from node.kube import in_cluster
+from node.limits import VolumeLimit
+from node.mounts import Mounts
+from node.ports import DiskEvents, Kernel, Observer, Runner
+from node.protection import WriteProtection
+from node.publish import Publishing
+from node.recovery import Recovery
+from node.servicer import NodeParts, NodeServicer
+from node.settings import STAGING_DIR, NodeSettings
+from node.stage import Staging
+from node.state import VolumeRecords, read_boot_id
+from node.uevents import KernelDiskEvents
+from node.unstage import Unstaging
+
+PROGRAM = "tc-csi-node"
+SUMMARY = f"The node plugin of the CSI driver {DRIVER_NAME}. `{PROGRAM} doctor` checks this host and says what to do."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The host that the plugin works on; tests put a simulated one in its place."""
+
+    kernel: Kernel
+    runner: Runner
+    events: DiskEvents
+    hears_events: Callable[[], bool]
+    find_program: Callable[[str], str | None]
+    root: Path = Path("/")
+    sys_root: Path = Path("/sys")
+    dev_root: Path = Path("/dev")
+    proc_root: Path = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembly:
+    """The parts that the program uses by itself."""
+
+    parts: NodeParts
+    recovery: Recovery
+    locks: KeyLocks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """What all verbs stand on."""
+
+    devices: Devices
+    filesystems: FileSystems
+    mounts: Mounts
+    records: VolumeRecords
+    evidence: Evidence
+    protection: WriteProtection
+    locks: KeyLocks
+    boot_id: str
+
+
+def assemble(settings: NodeSettings, host: Host, observer: Observer) -> Assembly:
+    """Put the parts together. Raises CsiError when the folder of records cannot be used."""
+    ground = _lay_ground(settings, host, observer)
+    staging, unstaging, publishing = _verbs(settings, host, ground)
+    kernel, devices, records, evidence = host.kernel, ground.devices, ground.records, ground.evidence
+    parts = NodeParts(
+        staging=staging,
+        unstaging=unstaging,
+        publishing=publishing,
+        expansion=Expansion(
+            filesystems=ground.filesystems,
+            evidence=evidence,
+            records=records,
+            locks=ground.locks,
+            events=host.events,
+            sys_root=host.sys_root,
+            device_wait_s=settings.device_wait_s,
+        ),
+        volume_health=VolumeHealth(
+            kernel=kernel, mounts=ground.mounts, evidence=evidence, records=records, sys_root=host.sys_root
+        ),
+        storage_health=StorageHealth(
+            devices=devices, records=records, hears_events=host.hears_events, find_program=host.find_program
+        ),
+        identities=identities_of(settings, host.root),
+        limit=limit_of(settings, host, devices, records),
+        records=records,
+        evidence=evidence,
+        kernel=kernel,
+        can_expand=settings.expand_volumes,
+    )
+    recovery = Recovery(
+        mounts=ground.mounts,
+        evidence=evidence,
+        records=records,
+        boot_id=ground.boot_id,
+        staging_root=settings.kubelet_dir / STAGING_DIR,
+    )
+    return Assembly(parts=parts, recovery=recovery, locks=ground.locks)
+
+
+def devices_of(settings: NodeSettings, host: Host, observer: Observer) -> Devices:
+    """Give the disks of a host."""
+    return Devices(
+        host.kernel,
+        sys_root=host.sys_root,
+        dev_root=host.dev_root,
+        proc_root=host.proc_root,
+        loop_disk_dir=settings.loop_disk_dir,
+        events=host.events,
+        observer=observer,
+    )
+
+
+def limit_of(settings: NodeSettings, host: Host, devices: Devices, records: VolumeRecords) -> VolumeLimit:
+    """Give the counter of places for volumes."""
+    return VolumeLimit(
+        kernel=host.kernel,
+        devices=devices,
+        records=records,
+        maximum=settings.max_volumes,
+        reserved=settings.reserved_volumes,
+        system_paths=(host.root, settings.kubelet_dir, settings.state_dir),
+        sys_root=host.sys_root,
+    )
+
+
+def _lay_ground(settings: NodeSettings, host: Host, observer: Observer) -> _Ground:
+    devices = devices_of(settings, host, observer)
+    mounts = Mounts(host.kernel, host.runner, proc_root=host.proc_root, sys_root=host.sys_root)
+    records = VolumeRecords(settings.state_dir)
+    records.prepare()
+    return _Ground(
+        devices=devices,
+        filesystems=FileSystems(
+            host.kernel,
+            host.runner,
+            devices,
+            sys_root=host.sys_root,
+            observer=observer,
+            format_limit=settings.format_concurrency,
+        ),
+        mounts=mounts,
+        records=records,
+        evidence=Evidence(host.kernel, devices, mounts),
+        protection=WriteProtection(runner=host.runner, records=records),
+        locks=KeyLocks(),
+        boot_id=read_boot_id(host.proc_root),
+    )
+
+
+def _verbs(settings: NodeSettings, host: Host, ground: _Ground) -> tuple[Staging, Unstaging, Publishing]:
+    mounts, evidence, records, locks = ground.mounts, ground.evidence, ground.records, ground.locks
+    staging = Staging(
+        devices=ground.devices,
+        filesystems=ground.filesystems,
+        mounts=mounts,
+        evidence=evidence,
+        records=records,
+        locks=locks,
+        boot_id=ground.boot_id,
+        device_wait_s=settings.device_wait_s,
+    )
+    unstaging = Unstaging(
+        kernel=host.kernel,
+        mounts=mounts,
+        evidence=evidence,
+        records=records,
+        locks=locks,
+        protection=ground.protection,
+        root=host.root,
+    )
+    publishing = Publishing(
+        kernel=host.kernel,
+        mounts=mounts,
+        evidence=evidence,
+        records=records,
+        locks=locks,
+        protection=ground.protection,
+        boot_id=ground.boot_id,
+        root=host.root,
+    )
+    return staging, unstaging, publishing
+
+
+def identities_of(settings: NodeSettings, root: Path = Path("/")) -> NodeIdentities:
+    """Give the sources of this node's identity, the cluster's API among them where this is a pod."""
+    return NodeIdentities(
+        node_id=settings.node_id,
+        zone=settings.zone,
+        node_name=settings.node_name,
+        nodes=in_cluster(os.environ) if settings.node_name else None,
+        use_dmi=settings.use_dmi,
+        root=root,
+    )
+
+
+class MetricsObserver:
+    """Hands the host side's figures to the program's metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def device_waited(self, seconds: float) -> None:
+        """Take the time that a disk took to be found."""
+        self._metrics.device_waited("found", seconds)
+
+    def formatted(self, fs_type: str, seconds: float) -> None:
+        """Take the time that a successful mkfs took."""
+        self._metrics.file_system_made(fs_type, seconds)
+
+    def format_refused(self, reason: str) -> None:
+        """Count a disk that was not formatted."""
+        self._metrics.format_refused(reason)
+
+
+@asynccontextmanager
+async def this_host() -> AsyncIterator[Host]:
+    """Give the host that this process runs on, and hear its kernel's events meanwhile."""
+    events = KernelDiskEvents()
+    await events.start()
+    try:
+        yield Host(
+            kernel=HostKernel(),
+            runner=HostRunner(),
+            events=events,
+            hears_events=lambda: events.is_listening,
+            find_program=lambda name: shutil.which(name, path=DEFAULT_PATH),
+        )
+    finally:
+        events.stop()
+
+
+@asynccontextmanager
+async def build(settings: NodeSettings, metrics: Metrics) -> AsyncIterator[Plugin]:
+    """Open what the plugin needs of this host, bring its records in line, and give what is served."""
+    async with this_host() as host:
+        assembly = assemble(settings, host, MetricsObserver(metrics))
+        # Before the first call is served: a call must not meet a stage that a killed process left half done.
+        await assembly.recovery.reconcile()
+        servicer = NodeServicer(assembly.parts)
+
+        def add_node(server: grpc.aio.Server) -> None:
+            csi_pb2_grpc.add_NodeServicer_to_server(servicer, server)
+
+        async def ready(*, deadline: float) -> None:
+            await assembly.parts.identities.resolve(deadline=deadline)
+
+        yield Plugin(
+            services=[add_node],
+            capabilities=_plugin_capabilities(settings),
+            ready=ready,
+            registration=_registration(settings),
+        )
+
+
+def _plugin_capabilities(settings: NodeSettings) -> Sequence[csi_pb2.PluginCapability]:
+    service = csi_pb2.PluginCapability.Service
+    # Of the driver as a whole: the controller is another process, but the same plugin.
+    offered = [service_capability(service.CONTROLLER_SERVICE)]
+    if settings.zone:
+        offered.append(service_capability(service.VOLUME_ACCESSIBILITY_CONSTRAINTS))
+    return offered
+
+
+def _registration(settings: NodeSettings) -> Registration | None:
+    if settings.registration_dir is None:
+        return None
+    return Registration(
+        socket=settings.registration_dir / f"{DRIVER_NAME}-reg.sock", endpoint=settings.socket_for_kubelet
+    )
+
+
+def main() -> int:
+    """Run the program with the process's arguments and give its exit code."""
+    words = sys.argv[1:]
+    if words[:1] == ["doctor"]:
+        # Loaded here, because a serving process has no use for it.
+        from node import doctor  # noqa: PLC0415
+
+        return doctor.main(f"{PROGRAM} doctor", words[1:])
+    return run_program(PROGRAM, SUMMARY, NodeSettings, build, words[1:] if words[:1] == ["serve"] else words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""Work that is brought to its end although the caller is being cancelled.
+
+Only what leaves the host in a half-done state when it is cut off belongs under it: undoing a stage, writing a record.
+Always with a limit, so that a dead disk cannot hold a cancelled call for ever.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+THREAD_LIMIT_S = 30.0
+
+T = TypeVar("T")
+
+
+async def finish(work: Coroutine[Any, Any, T], *, limit_s: float) -> T:
+    """Run `work` to its end, at most `limit_s` seconds; a cancellation that arrives meanwhile is raised afterwards.
+
+    Raises TimeoutError when the limit passed (the work is cancelled then), and what the work raises.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + limit_s
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done() and loop.time() < until:
+        try:
+            await asyncio.wait({task}, timeout=until - loop.time())
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if not task.done():
+        task.cancel()
+        raise cancelled or TimeoutError(f"not finished within {limit_s} s")
+    if cancelled is not None:
+        # The caller is gone; a failure of the work has nobody left to act on it, but must not be lost unseen.
+        if not task.cancelled() and task.exception() is not None:
+            raise cancelled from task.exception()
+        raise cancelled
+    return task.result()
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """Run a blocking function in a thread and wait for its end, a cancellation notwithstanding.
+
+    A thread cannot be stopped: if the caller went on, the function would act behind the back of its clean-up.
+    """
+    return await finish(asyncio.to_thread(function), limit_s=THREAD_LIMIT_S)

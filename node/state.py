@@ -1,0 +1,224 @@
+"""Records of the volumes that this host has staged, one file each, so that a restarted process works from facts.
+
+A record says what was mounted where, from which disk. It is never believed alone: the mount table and sysfs decide, see
+`recovery` and the callers. Not here: any decision about disks or mounts.
+"""
+
+import hashlib
+import logging
+import os
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from csi.errors import CsiError, ErrorKind
+from node.model import Device, DeviceNumber
+from node.shield import in_thread
+
+_LOG = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+SUFFIX = ".json"
+CORRUPT_SUFFIX = ".corrupt"
+_TEMPORARY_SUFFIX = ".new"
+
+
+class Phase(Enum):
+    """How far a stage got."""
+
+    STAGING = "staging"
+    """Begun: what is mounted at the staging path is to be undone."""
+    STAGED = "staged"
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One target path that the volume was bound to."""
+
+    target_path: str
+    read_only: bool
+    access_mode: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedVolume:
+    """One volume on this host."""
+
+    volume_id: str
+    serial: str
+    boot_id: str
+    """Boot during which it was staged; mounts do not outlive it."""
+    phase: Phase
+    device_name: str
+    """For messages only."""
+    device: DeviceNumber
+    sequence: int | None
+    """The kernel's disk sequence number: tells a disk from a later one that got the same numbers."""
+    block: bool
+    fs_type: str
+    staging_path: str
+    mount_flags: tuple[str, ...]
+    access_mode: str
+    read_only: bool
+    write_protected: bool = False
+    """This driver made the kernel refuse writes to the disk, for a read-only raw block publication."""
+    publications: tuple[Publication, ...] = ()
+    version: int = field(default=FORMAT_VERSION)
+
+    def publication(self, target_path: str) -> Publication | None:
+        """Give what was published at this path."""
+        return next((p for p in self.publications if p.target_path == target_path), None)
+
+    def with_publication(self, publication: Publication) -> "StagedVolume":
+        """Give the record with this publication in place of an older one at the same path."""
+        return replace(self, publications=(*self._others(publication.target_path), publication))
+
+    def without_publication(self, target_path: str) -> "StagedVolume":
+        """Give the record without the publication at this path."""
+        return replace(self, publications=self._others(target_path))
+
+    def is_on(self, disk: Device) -> bool:
+        """Whether this disk is the very one that was staged, and no later disk with its numbers."""
+        same_sequence = self.sequence is None or disk.sequence is None or self.sequence == disk.sequence
+        return disk.number == self.device and self.serial in disk.serials and same_sequence
+
+    def describe_disk(self) -> str:
+        """Name the disk for an error text."""
+        return f"disk {self.device_name} ({self.device}, serial {self.serial})"
+
+    def _others(self, target_path: str) -> tuple[Publication, ...]:
+        return tuple(p for p in self.publications if p.target_path != target_path)
+
+
+class VolumeRecords:
+    """The folder of records. One process owns it; callers hold the volume's lock around read and write."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def prepare(self) -> None:
+        """Make the folder, readable by nobody else, and drop what an interrupted write left (blocking).
+
+        Raises CsiError INTERNAL when the folder cannot be written.
+        """
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._folder.chmod(0o700)
+            for leftover in self._folder.glob(f"*{_TEMPORARY_SUFFIX}"):
+                leftover.unlink()
+        except OSError as error:
+            raise self._unusable("prepare", error) from error
+
+    async def get(self, volume_id: str) -> StagedVolume | None:
+        """Give the record of a volume; a damaged one is set aside and counts as none. Raises CsiError INTERNAL."""
+        record = await in_thread(lambda: self._read(self._path(volume_id)))
+        if record is not None and record.volume_id != volume_id:
+            await in_thread(lambda: self._set_aside(self._path(volume_id), f"it is about volume {record.volume_id!r}"))
+            return None
+        return record
+
+    async def all(self) -> tuple[StagedVolume, ...]:
+        """Give every readable record; damaged ones are set aside. Raises CsiError INTERNAL."""
+        return await in_thread(self._read_all)
+
+    async def put(self, record: StagedVolume) -> None:
+        """Store a record so that it survives a crash from here on. Raises CsiError INTERNAL; the old one stays then."""
+        await in_thread(lambda: self._write(record))
+
+    async def remove(self, volume_id: str) -> None:
+        """Forget a volume; none there is fine. Raises CsiError INTERNAL."""
+        await in_thread(lambda: self._remove(self._path(volume_id)))
+
+    def set_aside_files(self) -> tuple[str, ...]:
+        """Name the damaged files that were set aside (blocking)."""
+        try:
+            return tuple(sorted(path.name for path in self._folder.glob(f"*{CORRUPT_SUFFIX}")))
+        except OSError:
+            return ()
+
+    def _path(self, volume_id: str) -> Path:
+        # A hash, because an identifier chosen elsewhere must not choose a path here.
+        return self._folder / (hashlib.sha256(volume_id.encode()).hexdigest()[:40] + SUFFIX)
+
+    def _read(self, path: Path) -> StagedVolume | None:
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unusable("read", error) from error
+        try:
+            record = msgspec.json.decode(data, type=StagedVolume)
+        except msgspec.MsgspecError as error:
+            self._set_aside(path, str(error))
+            return None
+        if record.version != FORMAT_VERSION:
+            self._set_aside(path, f"its format is version {record.version}, this program reads {FORMAT_VERSION}")
+            return None
+        return record
+
+    def _read_all(self) -> tuple[StagedVolume, ...]:
+        try:
+            paths = sorted(self._folder.glob(f"*{SUFFIX}"))
+        except OSError as error:
+            raise self._unusable("list", error) from error
+        return tuple(record for path in paths if (record := self._read(path)) is not None)
+
+    def _write(self, record: StagedVolume) -> None:
+        path = self._path(record.volume_id)
+        temporary = path.with_suffix(_TEMPORARY_SUFFIX)
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(msgspec.json.encode(record))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            self._sync_folder()
+        except OSError as error:
+            raise self._unusable("write", error) from error
+
+    def _remove(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+            self._sync_folder()
+        except OSError as error:
+            raise self._unusable("write", error) from error
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _set_aside(self, path: Path, reason: str) -> None:
+        _LOG.error("record %s is damaged (%s); set aside as %s%s", path, reason, path.name, CORRUPT_SUFFIX)
+        try:
+            path.replace(path.with_name(path.name + CORRUPT_SUFFIX))
+        except OSError as error:
+            raise self._unusable("write", error) from error
+
+    def _unusable(self, action: str, error: OSError) -> CsiError:
+        return CsiError(
+            ErrorKind.INTERNAL,
+            f"cannot {action} the records of staged volumes in {self._folder}: {error}. Check the folder's file system "
+            "(--state-dir).",
+        )
+
+
+def read_boot_id(proc_root: Path) -> str:
+    """Give the identity of this boot (blocking). Raises CsiError INTERNAL."""
+    path = proc_root / "sys/kernel/random/boot_id"
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise CsiError(ErrorKind.INTERNAL, f"cannot read this boot's identity: {error}") from error
+
+
+def encode(record: StagedVolume) -> dict[str, Any]:
+    """Give a record as plain values, for output in JSON."""
+    return dict(msgspec.to_builtins(record))
