@@ -77,7 +77,7 @@ class Exchange(Protocol):
 
 Decoder: TypeAlias = msgspec.json.Decoder[Envelope[T]]
 
-_ANY: Decoder[msgspec.Raw] = msgspec.json.Decoder(Envelope[msgspec.Raw])
+_ANY: Decoder[object] = msgspec.json.Decoder(Envelope[object])
 
 
 def decoder_of(shape: type[T]) -> Decoder[T]:

@@ -29,6 +29,8 @@ MAX_RETRY_AFTER_S = 60.0
 _MAX_REQUEST_ID = 128
 _IDLE_CONNECTIONS = 32
 _IDLE_S = 30.0
+_CONNECTED = "connection.connect_tcp.complete"
+_CONNECT_SHARE = 0.9
 _SENDING = "http11.send_request_headers.started"
 
 OF_LIBRARY_ERROR: Mapping[type[Exception], type[PlatformError]] = MappingProxyType(
@@ -97,16 +99,30 @@ def _tls(settings: PlatformSettings) -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
+class _Closable(Protocol):
+    async def aclose(self) -> None: ...
+
+
 @dataclass(slots=True)
 class _Progress:
     """Whether a request has begun to leave this machine; None when the transport does not tell."""
 
     has_left: bool | None
+    in_handshake: _Closable | None = None
+    """A new connection that has not carried a request yet."""
 
-    async def note(self, event: str, _: Mapping[str, Any]) -> None:
+    async def note(self, event: str, info: Mapping[str, Any]) -> None:
         """Take an event of the connection."""
         if event == _SENDING:
             self.has_left = True
+            self.in_handshake = None
+        elif event == _CONNECTED:
+            self.in_handshake = info["return_value"]
+
+    async def aclose(self) -> None:
+        """Close a connection that was left in its handshake: the library forgets it when the call is cancelled then."""
+        if self.in_handshake is not None:
+            await self.in_handshake.aclose()
 
 
 class HttpExchange:
@@ -153,6 +169,8 @@ class HttpExchange:
         now = asyncio.get_running_loop().time()
         if now >= call.deadline:
             raise DeadlineExceeded("no time was left to send", method=call.method, route=call.route)
+        if self._http.is_closed:
+            raise NotSent("this client was closed", method=call.method, route=call.route)
         limit = call.deadline
         if call.method == "GET":
             limit = min(limit, now + self._settings.read_attempt_s)
@@ -186,10 +204,13 @@ class HttpExchange:
             params=call.params or None,
             content=None if call.body is None else msgspec.json.encode(call.body),
             headers=headers,
-            timeout=httpx.Timeout(left_s, connect=min(left_s, self._settings.connect_timeout_s)),
+            timeout=httpx.Timeout(left_s, connect=min(left_s * _CONNECT_SHARE, self._settings.connect_timeout_s)),
             extensions={"trace": progress.note} if self._tells_progress else {},
         )
-        response = await self._http.send(request, stream=True)
+        try:
+            response = await self._http.send(request, stream=True)
+        finally:
+            await progress.aclose()
         try:
             return response.status_code, response.headers, await _read_body(response)
         finally:
