@@ -1,0 +1,115 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.features import MODIFY, TAGS, ZONE
+from controller.parameters import PARAMETERS, Scope, read_changes, read_tags, read_volume_parameters
+from csi.errors import CsiError, ErrorKind
+from tests.unit.controller.outcomes import only
+
+ALL = frozenset({MODIFY, TAGS, ZONE})
+NONE: frozenset[str] = frozenset()
+
+
+def refusal(parameters, mutable=None, features=ALL):
+    with pytest.raises(CsiError) as caught:
+        read_volume_parameters(parameters, mutable or {}, features)
+    assert caught.value.kind is ErrorKind.INVALID
+    return caught.value.message
+
+
+def test_a_full_storage_class_is_read_into_its_types():
+    found = read_volume_parameters(
+        {
+            "mkfsOptions": " -m 0  -i 16384 ",
+            "performanceClass": "fast",
+            "tags": "team=db, stage=prod",
+            "zone": "z1",
+            "csi.storage.k8s.io/fstype": "xfs",
+            "csi.storage.k8s.io/pvc/name": "data",
+            "csi.storage.k8s.io/pvc/namespace": "shop",
+        },
+        {},
+        ALL,
+    )
+    assert found.mkfs_options == ("-m", "0", "-i", "16384")
+    assert (found.performance_class, found.zone) == ("fast", "z1")
+    assert found.tags == {
+        "team": "db",
+        "stage": "prod",
+        "csi.thecloud.io/pvc-name": "data",
+        "csi.thecloud.io/pvc-namespace": "shop",
+    }
+
+
+def test_a_volume_attributes_class_wins_over_the_storage_class():
+    found = read_volume_parameters(
+        {"performanceClass": "slow", "tags": "a=1,b=2"}, {"performanceClass": "fast", "tags": "a=,c=3"}, ALL
+    )
+    assert found.performance_class == "fast"
+    assert found.tags == {"b": "2", "c": "3"}
+
+
+def test_what_the_sidecars_add_is_dropped_where_there_are_no_tags():
+    assert read_volume_parameters({"csi.storage.k8s.io/pvc/name": "data"}, {}, NONE).tags == {}
+
+
+def test_a_key_that_the_sidecars_may_add_one_day_is_no_error():
+    assert read_volume_parameters({"csi.storage.k8s.io/new": "x"}, {}, ALL).tags == {}
+
+
+@pytest.mark.parametrize("key", ["perfomanceClass", "Tags", "", "mkfs-options", "x" * 10_000])
+def test_an_unknown_key_is_named_with_the_known_ones(key):
+    message = refusal({key: "x"})
+    assert repr(key[:80]) in message
+    assert "mkfsOptions, performanceClass, tags, zone" in message
+
+
+def test_an_unknown_mutable_key_is_named():
+    assert "mutable_parameters['zone']" in refusal({}, {"zone": "a"})
+
+
+@pytest.mark.parametrize(("key", "feature"), [("performanceClass", MODIFY), ("tags", TAGS), ("zone", ZONE)])
+def test_a_parameter_that_the_platform_cannot_honour_is_refused(key, feature):
+    message = refusal({key: "a=b" if key == "tags" else "a"}, features=ALL - {feature})
+    assert key in message
+    assert feature in message
+
+
+@pytest.mark.parametrize(
+    "tags", ["a", "=b", "a=b,a=c", "csi.thecloud.io/cluster=x", "a b=c", f"a={'x' * 256}", "a=\x01", "ä=b"]
+)
+def test_malformed_and_reserved_tags_are_refused(tags):
+    assert "parameters['tags']" in refusal({"tags": tags})
+
+
+def test_too_many_tags_are_refused():
+    assert "33 tags" in refusal({"tags": ",".join(f"k{number}=v" for number in range(33))})
+
+
+@pytest.mark.parametrize("value", ["../x", "a b", "x" * 64, "-a", "a\nb"])
+@pytest.mark.parametrize("key", ["performanceClass", "zone"])
+def test_a_name_of_class_or_zone_is_one_plain_word(key, value):
+    assert f"parameters[{key!r}]" in refusal({key: value})
+
+
+@given(st.dictionaries(st.text(), st.text()), st.dictionaries(st.text(), st.text()))
+def test_any_map_is_read_or_refused_as_invalid(parameters, mutable):
+    with only(ErrorKind.INVALID):
+        read_volume_parameters(parameters, mutable, ALL)
+
+
+def test_changes_keep_an_empty_value_since_it_removes_a_tag():
+    assert read_changes({"tags": "a=,b=1"}, ALL).tags == {"a": "", "b": "1"}
+
+
+def test_snapshot_classes_know_tags_and_their_own_sidecar_keys_only():
+    found = read_tags({"tags": "a=1", "csi.storage.k8s.io/volumesnapshot/name": "s"}, Scope.SNAPSHOT, ALL)
+    assert found == {"a": "1", "csi.thecloud.io/snapshot-name": "s"}
+    with pytest.raises(CsiError):
+        read_tags({"zone": "a"}, Scope.GROUP, ALL)
+
+
+def test_every_row_of_the_table_says_what_it_means():
+    assert all(row.form and row.meaning and row.scopes for row in PARAMETERS)
+    assert len({row.key for row in PARAMETERS}) == len(PARAMETERS)

@@ -1,0 +1,47 @@
+import inspect
+
+import pytest
+
+from controller.platform import CAUSE_OF_CONFLICT, CAUSE_OF_ERROR, cloud_error
+from controller.ports import KIND_OF_CAUSE, Cause
+from csi.errors import ErrorKind
+from thecloud import errors
+
+CONCRETE = [
+    kind
+    for _, kind in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(kind, errors.PlatformError) and kind is not errors.PlatformError
+]
+FINAL = {ErrorKind.NOT_FOUND, ErrorKind.INVALID, ErrorKind.ALREADY_EXISTS, ErrorKind.OUT_OF_RANGE, ErrorKind.INTERNAL}
+
+
+def test_every_error_of_the_client_has_a_cause_and_every_cause_a_kind():
+    assert set(CONCRETE) == set(CAUSE_OF_ERROR)
+    assert set(Cause) == set(KIND_OF_CAUSE)
+    assert set(Cause) == set(CAUSE_OF_ERROR.values()) | set(CAUSE_OF_CONFLICT.values())
+
+
+@pytest.mark.parametrize("kind", CONCRETE)
+def test_a_translated_error_keeps_the_work_the_words_and_the_request(kind):
+    error = cloud_error(kind("the words", request_id="r-1", method="GET", route="/volumes"), "reading volume v")
+    assert error.message == "reading volume v: GET /volumes: the words (request r-1)"
+
+
+@pytest.mark.parametrize("kind", [k for k in CONCRETE if issubclass(k, (errors.UnknownOutcome, errors.NotSent))])
+def test_what_may_still_have_an_effect_is_never_final(kind):
+    assert cloud_error(kind("x"), "y").kind not in FINAL
+
+
+@pytest.mark.parametrize("reason", sorted(CAUSE_OF_CONFLICT))
+def test_a_named_conflict_keeps_its_reason_and_holder(reason):
+    error = cloud_error(errors.Conflict("x", details={"reason": reason, "instance_id": "i"}), "y")
+    assert error.cause is CAUSE_OF_CONFLICT[reason]
+    assert error.instance_id == "i"
+
+
+def test_an_unnamed_conflict_is_only_a_conflict():
+    assert cloud_error(errors.Conflict("x"), "y").cause is Cause.CONFLICT
+
+
+def test_a_missing_object_keeps_its_kind():
+    assert cloud_error(errors.Missing("x", details={"resource": "zone"}), "y").resource == "zone"
