@@ -1,0 +1,62 @@
+"""Discovery routes of the extended tier: capabilities, classes, capacity, zones."""
+
+from devcloud import volumes
+from devcloud.api import answers
+from devcloud.api.call import Call, Reply
+from devcloud.errors import MissingError
+from devcloud.settings import GIB, MAX_SIZE_GB, MIN_SIZE_GB, PERFORMANCE_CLASSES
+
+FEATURES = (
+    "errors.precise",
+    "volume.idempotency-key",
+    "volume.tags",
+    "volume.filter",
+    "volume.serial",
+    "volume.allocated",
+    "volume.resize",
+    "volume.clone",
+    "volume.attach-wait",
+    "volume.read-only",
+    "volume.modify",
+    "volume.capacity",
+    "volume.health",
+    "snapshot.restore",
+    "snapshot.group",
+    "instance.zone",
+    "instance.hostname",
+    "instance.max-volumes",
+    "instance.filter",
+    "events.stream",
+)
+
+
+async def get_capabilities(call: Call, _: None) -> Reply:
+    """GET /capabilities."""
+    return Reply(answers.Capabilities(call.cloud.settings.tier.value, list(FEATURES)))
+
+
+async def list_classes(call: Call, _: None) -> Reply:
+    """GET /performance-classes."""
+    del call
+    return Reply(
+        [answers.PerformanceClassView(item.name, item.description, item.max_size_gb) for item in PERFORMANCE_CLASSES]
+    )
+
+
+async def get_capacity(call: Call, _: None) -> Reply:
+    """GET /capacity."""
+    zone = call.query.get("zone", "")
+    name = call.query.get("performance_class", "")
+    if zone and zone not in call.cloud.settings.zones:
+        raise MissingError("zone", zone)
+    largest = {item.name: item.max_size_gb for item in PERFORMANCE_CLASSES}
+    if name and name not in largest:
+        raise MissingError("performance_class", name)
+    available = await volumes.available_bytes(call.cloud)
+    limit_gb = min(largest.get(name, MAX_SIZE_GB), available // GIB)
+    return Reply(answers.Capacity(available, MIN_SIZE_GB, max(MIN_SIZE_GB, limit_gb)))
+
+
+async def list_zones(call: Call, _: None) -> Reply:
+    """GET /zones."""
+    return Reply([answers.ZoneView(zone) for zone in call.cloud.settings.zones])

@@ -1,0 +1,205 @@
+"""Bodies of requests, as the wire has them, with the limits that the platform checks before anything else."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from devcloud.settings import MAX_SIZE_GB, MIN_SIZE_GB
+
+Name = Annotated[str, Meta(min_length=3, max_length=64)]
+SizeGb = Annotated[int, Meta(ge=MIN_SIZE_GB, le=MAX_SIZE_GB)]
+Text = Annotated[str, Meta(min_length=1)]
+TagKey = Annotated[str, Meta(min_length=1, max_length=128)]
+TagValue = Annotated[str, Meta(max_length=256)]
+Tags = Annotated[dict[TagKey, TagValue], Meta(max_length=64)]
+WaitS = Annotated[float, Meta(ge=0, le=60)]
+Email = Annotated[str, Meta(max_length=255, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
+Password = Annotated[str, Meta(min_length=8, max_length=72)]
+
+
+class Register(msgspec.Struct, frozen=True):
+    """Request of a new user."""
+
+    email: Email
+    password: Password
+    name: Annotated[str, Meta(min_length=2, max_length=100)]
+
+
+class Login(msgspec.Struct, frozen=True):
+    """Request of a key by password."""
+
+    email: Text
+    password: Text
+
+
+class KeyRequest(msgspec.Struct, frozen=True):
+    """Request of an API key."""
+
+    name: Text
+
+
+class CreateTenant(msgspec.Struct, frozen=True):
+    """Request of a new tenant."""
+
+    name: Text
+    slug: Text
+
+
+class AddMember(msgspec.Struct, frozen=True):
+    """Request to let a user into a tenant."""
+
+    email: Text
+    role: Text
+
+
+class LaunchVolume(msgspec.Struct, frozen=True):
+    """A volume that an instance gets at launch."""
+
+    volume_id: Text
+    mount_path: Annotated[str, Meta(pattern="^/")]
+
+
+class LaunchInstance(msgspec.Struct, frozen=True):
+    """Request of a new instance."""
+
+    name: Text
+    image: Text
+    instance_type: str = ""
+    ports: str = ""
+    vpc_id: str = ""
+    subnet_id: str = ""
+    volumes: list[LaunchVolume] = []
+    volume_binds: list[str] = []
+    env: list[str] = []
+    cmd: list[str] = []
+    cpu_limit: int = 0
+    memory_limit: int = 0
+    disk_limit: int = 0
+    ssh_key_id: str = ""
+    metadata: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+
+class LaunchInstanceExtended(LaunchInstance, frozen=True):
+    """The same with a zone and a host name."""
+
+    zone: str = ""
+    hostname: Annotated[str, Meta(max_length=253)] = ""
+
+
+class UpdateMetadata(msgspec.Struct, frozen=True):
+    """Request to merge metadata and labels."""
+
+    metadata: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+
+class UpdateTags(msgspec.Struct, frozen=True):
+    """Request to merge labels."""
+
+    tags: dict[str, str]
+
+
+class ResizeInstance(msgspec.Struct, frozen=True):
+    """Request of another instance type."""
+
+    instance_type: Text
+
+
+class CreateSshKey(msgspec.Struct, frozen=True):
+    """Request to keep a public key."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    public_key: Text
+
+
+class CreateImage(msgspec.Struct, frozen=True):
+    """Request to register an image."""
+
+    name: Text
+    description: str = ""
+    os: str = ""
+    version: str = ""
+    is_public: bool = False
+
+
+class CreateVolume(msgspec.Struct, frozen=True):
+    """Request of a volume."""
+
+    name: Name
+    size_gb: SizeGb
+
+
+class CreateVolumeExtended(CreateVolume, frozen=True):
+    """The same with tags, class, zone and a source."""
+
+    tags: Tags = {}
+    performance_class: str = ""
+    zone: str = ""
+    snapshot_id: str = ""
+    source_volume_id: str = ""
+
+
+class AttachVolume(msgspec.Struct, frozen=True):
+    """Request of an attachment."""
+
+    instance_id: Text
+    mount_path: Text
+
+
+class AttachVolumeExtended(msgspec.Struct, frozen=True):
+    """Request of an attachment that is waited for."""
+
+    instance_id: Text
+    mount_path: str = ""
+    read_only: bool = False
+    wait_s: WaitS = 30.0
+
+
+class DetachVolume(msgspec.Struct, frozen=True):
+    """Request to detach from one instance."""
+
+    instance_id: Text
+    wait_s: WaitS = 5.0
+
+
+class ResizeVolume(msgspec.Struct, frozen=True):
+    """Request of a larger volume."""
+
+    size_gb: SizeGb
+
+
+class ModifyVolume(msgspec.Struct, frozen=True):
+    """Request to change class or tags."""
+
+    performance_class: str | None = None
+    tags: Tags = {}
+
+
+class CreateSnapshot(msgspec.Struct, frozen=True):
+    """Request of a snapshot."""
+
+    volume_id: Text
+    description: str = ""
+
+
+class CreateSnapshotExtended(CreateSnapshot, frozen=True):
+    """The same with name and tags."""
+
+    name: Annotated[str, Meta(max_length=128)] = ""
+    tags: Tags = {}
+
+
+class RestoreSnapshot(msgspec.Struct, frozen=True):
+    """Request of a volume from a snapshot."""
+
+    new_volume_name: Name
+
+
+class CreateGroup(msgspec.Struct, frozen=True):
+    """Request of snapshots at one moment."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    volume_ids: list[str]
+    tags: Tags = {}

@@ -1,0 +1,104 @@
+"""The composition root: the platform as an ASGI application, and the command `devcloud`."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+from starlette.types import Receive, Scope, Send
+
+from devcloud.api.gateway import Gateway
+from devcloud.cloud import Cloud, build
+from devcloud.machines import Machines
+from devcloud.reconcile import reconcile
+from devcloud.seed import seed
+from devcloud.settings import Settings
+
+
+class DataDirBusyError(Exception):
+    """Another devcloud works on the data folder."""
+
+
+class App:
+    """One platform as an ASGI application.
+
+    `state.cloud`, `state.faults` and `state.api_key` are there for tests in the same process. Serve it with lifespan
+    events, or use `running` where nothing sends them.
+    """
+
+    def __init__(self, settings: Settings, machines: Machines | None = None) -> None:
+        self._settings = settings
+        self._machines = machines
+        self._gateway: Gateway | None = None
+        self.state = SimpleNamespace()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request or carry out the lifespan."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http" and self._gateway is not None:
+            await self._gateway(scope, receive, send)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Cloud]:
+        """Keep the platform open: state read, disks in line with it, first user there.
+
+        Raises DataDirBusyError when another devcloud has the folder.
+        """
+        cloud = build(self._settings, self._machines)
+        with hold_data_dir(self._settings.data_dir):
+            for folder in (self._settings.disks_dir, self._settings.snapshots_dir):
+                folder.mkdir(parents=True, exist_ok=True)
+            await cloud.store.open()
+            try:
+                self.state.api_key = await seed(cloud)
+                await reconcile(cloud)
+                self.state.cloud, self.state.faults = cloud, cloud.faults
+                self._gateway = Gateway(cloud)
+                yield cloud
+            finally:
+                self._gateway = None
+                cloud.hub.close()
+                await cloud.tasks.stop()
+                await cloud.store.close()
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self.running())
+            except Exception as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                raise
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def create_app(settings: Settings, machines: Machines | None = None) -> App:
+    """Give the platform as an ASGI application; `machines` replaces the back end of the settings."""
+    return App(settings, machines)
+
+
+@contextlib.contextmanager
+def hold_data_dir(folder: Path) -> Iterator[None]:
+    """Make the folder (mode 0700) and keep other devclouds out of it; raises DataDirBusyError."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataDirBusyError(f"another devcloud works on {folder}; stop it first") from error
+        yield
+    finally:
+        os.close(file)
+
+
+def main() -> int:
+    """Run the command `devcloud`."""
+    from devcloud.command import run  # noqa: PLC0415 - the command imports the server, the application does not
+
+    return run()

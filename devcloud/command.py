@@ -1,0 +1,162 @@
+"""The command `devcloud`: serve, reset, version."""
+
+import argparse
+import asyncio
+import ipaddress
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from devcloud import app as application
+from devcloud.api.pages import find_version
+from devcloud.cloud import build
+from devcloud.reconcile import withdraw_all
+from devcloud.server import Server, open_socket, url_of
+from devcloud.settings import Backend, HostInstance, Quota, Settings, Tier
+
+DEFAULT_LISTEN = "127.0.0.1:8080"
+_DEFAULT_DIR = Path("/var/lib/devcloud")
+_OWN_FILES = ("state.db", "state.db-wal", "state.db-shm", "api-key", "api-key.part")
+_OWN_FOLDERS = ("disks", "snapshots")
+
+
+class UsageError(Exception):
+    """Options that do not fit together or this machine; the text says what to do."""
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Carry out the command line and give the exit code."""
+    options = _parser().parse_args(argv)
+    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        return int(options.work(options))
+    except (UsageError, application.DataDirBusyError, OSError) as error:
+        sys.stderr.write(f"devcloud: {error}\n")
+        return 1
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    host, port = parse_listen(options.listen, allow_remote=options.allow_remote)
+    settings = read_settings(options)
+    _check_backend(settings)
+    app = application.create_app(settings)
+    with open_socket(host, port) as listening:
+        # Written at once: whoever started this process waits for the line.
+        sys.stdout.write(
+            f"devcloud ({settings.tier.value} tier, back end {settings.backend.value}) on {url_of(listening)}\n"
+            f"API key in {settings.api_key_path}; volumes in {settings.disks_dir}\n"
+        )
+        sys.stdout.flush()
+        server = Server(app)
+        asyncio.run(server.serve(sockets=[listening]))
+    return 0 if server.started else 1
+
+
+def reset(options: argparse.Namespace) -> int:
+    """Take all disks of a data folder out of this machine and remove its state; nothing else is touched."""
+    settings = Settings(data_dir=options.data_dir, backend=Backend.HOST)
+    if not settings.data_dir.is_dir():
+        return 0
+    with application.hold_data_dir(settings.data_dir):
+        refused = asyncio.run(withdraw_all(build(settings)))
+        if refused:
+            raise UsageError("nothing was removed, disks are in use: " + "; ".join(refused))
+        for name in _OWN_FOLDERS:
+            shutil.rmtree(settings.data_dir / name, ignore_errors=True)
+        for name in _OWN_FILES:
+            (settings.data_dir / name).unlink(missing_ok=True)
+    (settings.data_dir / "lock").unlink(missing_ok=True)
+    if not any(settings.data_dir.iterdir()):
+        settings.data_dir.rmdir()
+    return 0
+
+
+def show_version(options: argparse.Namespace) -> int:
+    """Write the version."""
+    del options
+    sys.stdout.write(f"devcloud {find_version()}\n")
+    return 0
+
+
+def parse_listen(text: str, *, allow_remote: bool) -> tuple[str, int]:
+    """Split `host:port`; raises UsageError for an address that others can reach unless that is allowed."""
+    host, colon, port = text.rpartition(":")
+    host = host.strip("[]")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004
+        raise UsageError(f"--listen {text!r} is not host:port")
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError as error:
+        raise UsageError(f"--listen {text!r}: an IP address is needed") from error
+    if not is_loopback and not allow_remote:
+        raise UsageError(f"--listen {host} can be reached by others over plain HTTP; add --allow-remote to want that")
+    return host, int(port)
+
+
+def read_settings(options: argparse.Namespace) -> Settings:
+    """Give the settings of a command line; raises UsageError."""
+    zones = tuple(options.zone or ("zone-1",))
+    hosts = tuple(HostInstance(*text.partition("=")[::2]) for text in options.host_instance or ())
+    for host in hosts:
+        if not host.name or (host.zone and host.zone not in zones):
+            raise UsageError(
+                f"--host-instance {host.name}={host.zone}: NAME or NAME=ZONE with a zone of --zone is needed"
+            )
+    return Settings(
+        data_dir=options.data_dir,
+        tier=Tier(options.tier),
+        backend=Backend(options.backend),
+        zones=zones,
+        host_instances=hosts,
+        max_volumes=options.max_volumes,
+        capacity_gb=options.capacity_gb,
+        rate_limit_rps=options.rate_limit,
+        snapshot_delay_s=options.snapshot_delay,
+        instance_start_s=options.instance_start,
+        durable=not options.no_fsync,
+        quota=Quota(options.quota_instances, options.quota_vcpus, options.quota_memory_gb),
+    )
+
+
+def _check_backend(settings: Settings) -> None:
+    if settings.backend is Backend.HOST and (os.geteuid() != 0 or not Path("/dev/loop-control").exists()):
+        raise UsageError("the back end `host` needs root and loop devices (/dev/loop-control); use --backend none")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="devcloud", description="The Cloud, small enough to run beside a test.")
+    parser.set_defaults(log_level="warning")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands.add_parser("serve", help="serve the platform's API"))
+    command = commands.add_parser("reset", help="take all disks out of this machine and remove the state")
+    command.add_argument("--data-dir", type=Path, default=_DEFAULT_DIR)
+    command.set_defaults(work=reset)
+    commands.add_parser("version", help="write the version").set_defaults(work=show_version)
+    return parser
+
+
+def _add_serve(command: argparse.ArgumentParser) -> None:
+    quota = Quota()
+    add = command.add_argument
+    add("--tier", choices=[tier.value for tier in Tier], default=Tier.EXTENDED.value, help="which platform to play")
+    add("--listen", default=DEFAULT_LISTEN, help=f"host:port, port 0 takes a free one (default {DEFAULT_LISTEN})")
+    add("--allow-remote", action="store_true", help="listen on an address that others can reach")
+    add("--data-dir", type=Path, default=_DEFAULT_DIR, help=f"state and images (default {_DEFAULT_DIR})")
+    add("--backend", choices=[item.value for item in Backend], default=Backend.HOST.value, help="behind instances")
+    add("--host-instance", action="append", metavar="NAME[=ZONE]", help="an instance that is this machine; may repeat")
+    add("--zone", action="append", help="a zone, the first is the default; may repeat (default zone-1)")
+    add("--max-volumes", type=int, default=64, help="volumes per instance (default 64)")
+    add("--capacity-gb", type=int, default=0, help="storage that volumes may claim (default: what the disk has)")
+    add("--rate-limit", type=float, default=100.0, metavar="RPS", help="requests per second, 0 for none (default 100)")
+    add("--snapshot-delay", type=float, default=0.0, metavar="SECONDS", help="how long snapshots stay CREATING")
+    add("--instance-start", type=float, default=0.0, metavar="SECONDS", help="how long instances stay STARTING")
+    add("--quota-instances", type=int, default=quota.instances, help="instances that a tenant may launch")
+    add("--quota-vcpus", type=int, default=quota.vcpus, help="virtual CPUs of launched instances")
+    add("--quota-memory-gb", type=int, default=quota.memory_gb, help="memory of launched instances")
+    add("--no-fsync", action="store_true", help="survive kill -9 but no power cut; faster")
+    add("--log-level", choices=["debug", "info", "warning", "error"], default="warning")
+    command.set_defaults(work=serve)
