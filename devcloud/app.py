@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -102,3 +103,7 @@ def main() -> int:
     from devcloud.command import run  # noqa: PLC0415 - the command imports the server, the application does not
 
     return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

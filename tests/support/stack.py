@@ -77,6 +77,7 @@ class Stack:
     programs: dict[str, Program] = field(default_factory=dict)
     _exits: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     _port: int = 0
+    _http_ports: dict[str, int] = field(default_factory=dict)
 
     async def __aenter__(self) -> Self:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -120,6 +121,10 @@ class Stack:
         """The CSI socket of `controller` or of a node."""
         return self.root / name / "csi.sock"
 
+    def http_of(self, name: str) -> str:
+        """Where a program serves health and metrics, kept over restarts."""
+        return f"127.0.0.1:{self._http_ports.setdefault(name, free_port())}"
+
     def staging_path(self, node: str, volume_id: str) -> Path:
         """A staging path as the kubelet would choose it."""
         return self.root / node / "kubelet" / "staging" / volume_id / "globalmount"
@@ -149,7 +154,7 @@ class Stack:
         argv = [
             *("--endpoint", f"unix://{socket}", "--platform-url", self.base_url),
             *("--api-key-file", str(self.data_dir / "api-key"), "--cluster-id", CLUSTER_ID),
-            *("--requests-per-s", "1000", "--http-endpoint", "127.0.0.1:0", *self.controller_args),
+            *("--requests-per-s", "1000", "--http-endpoint", self.http_of("controller"), *self.controller_args),
         ]
         program = await self.spawn("controller", [*launcher, "serve", *argv])
         await self._until(program, lambda: self._socket_answers(socket))
@@ -162,7 +167,7 @@ class Stack:
         argv = [
             *("--endpoint", f"unix://{socket}", "--node-id", name, "--state-dir", str(self.root / name / "state")),
             *("--kubelet-dir", str(self.root / name / "kubelet"), "--loop-disk-dir", str(self.data_dir / "disks")),
-            *("--max-volumes", str(self.max_volumes), "--http-endpoint", "127.0.0.1:0", *self.node_args),
+            *("--max-volumes", str(self.max_volumes), "--http-endpoint", self.http_of(name), *self.node_args),
         ]
         program = await self.spawn(name, [*launcher, "serve", *argv])
         await self._until(program, lambda: self._socket_answers(socket))
@@ -194,6 +199,13 @@ class Stack:
             answer = await client.request(method, path, timeout=30.0, **kwargs)
         answer.raise_for_status()
         return json.loads(answer.text).get("data") if answer.text else None
+
+    async def metrics(self, name: str) -> dict[str, float]:
+        """Give a program's metrics as `name{label="value",…}` → value."""
+        async with httpx.AsyncClient() as client:
+            text = (await client.get(f"http://{self.http_of(name)}/metrics", timeout=10.0)).text
+        rows = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+        return {series: float(value) for series, _, value in rows}
 
     async def _run_devcloud(self, *argv: str) -> None:
         process = await asyncio.create_subprocess_exec(
