@@ -6,7 +6,7 @@ does does not belong here.
 
 import asyncio
 import logging
-import secrets
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
         return sorted(task.get_name() for task in self._tasks)
 
     async def _serve(self, method: str, behavior: Behavior, request: Message, context: Context) -> Any:
-        token = request_id.set(secrets.token_hex(8))
+        token = request_id.set(os.urandom(8).hex())
         task = asyncio.current_task()
         if task is not None:
             task.set_name(f"{method} {request_id.get()}")
