@@ -95,6 +95,19 @@ async def test_a_waiter_cancelled_after_its_grant_gives_the_token_back():
 
 
 @virtual
+async def test_a_waiter_cancelled_in_the_moment_of_a_grant_does_not_get_it():
+    budget = await drained(rate_per_s=1)
+    first = asyncio.create_task(budget.take(Lane.READ, deadline=FOREVER))
+    second = asyncio.create_task(budget.take(Lane.READ, deadline=FOREVER))
+    await asyncio.sleep(0)
+    # Within the clock's resolution, so in the same turn of the loop as the grant, and before it.
+    asyncio.get_running_loop().call_at(1.0 - 5e-10, first.cancel)
+    await second
+    assert now() == pytest.approx(1)
+    assert first.cancelled()
+
+
+@virtual
 async def test_a_refusal_spends_what_was_saved_and_pauses_everybody():
     budget = Budget(rate_per_s=10, burst=5)
     await budget.take(Lane.READ, deadline=FOREVER)

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.thecloud.scripted import KEY, VOLUME_ID, Platform, Reply, broken, ok, raw_500, soon, too_many, volume
 from tests.unit.thecloud.virtual_time import now, virtual
 from thecloud import transport
+from thecloud.call import Call
 from thecloud.errors import DeadlineExceeded, Misrouted, NotSent, PlatformError, UnknownOutcome
 from thecloud.lean_httpx import httpx
 
@@ -32,6 +33,7 @@ async def test_every_request_says_who_asks_and_for_which_work():
     assert request.headers["X-Request-ID"] == "rpc-7"
     assert request.headers["X-Tenant-ID"] == tenant
     assert request.headers["Content-Type"] == "application/json"
+    assert request.headers["Accept-Encoding"] == "identity"
     assert request.content == b'{"name":"pv-1","size_gb":1}'
 
 
@@ -114,6 +116,21 @@ async def test_a_create_is_repeated_only_if_it_was_never_sent(error, attempts):
         except UnknownOutcome:
             assert attempts == 1
     assert len(platform.asked()) == attempts
+
+
+@pytest.mark.parametrize(
+    ("has_left", "error", "meaning"),
+    [
+        (False, httpx.ReadError("x"), NotSent),
+        (False, OSError("handshake"), NotSent),
+        (True, httpx.ConnectError("x"), UnknownOutcome),
+        (None, httpx.ConnectError("x"), NotSent),
+        (None, OSError("x"), UnknownOutcome),
+    ],
+)
+def test_the_connection_knows_better_than_the_name_of_the_error(has_left, error, meaning):
+    call = Call(method="POST", route="/volumes", path="/volumes", deadline=0)
+    assert type(transport._below_http(call, "r1", transport._Progress(has_left), error)) is meaning
 
 
 @virtual
