@@ -17,6 +17,7 @@ from devcloud.cloud import Actor, Cloud, Scope
 from devcloud.errors import (
     AttachedError,
     BackendError,
+    DanglingError,
     DiskBusyError,
     FullError,
     InvalidError,
@@ -24,7 +25,6 @@ from devcloud.errors import (
     NotHolderError,
     NotRunningError,
     TimedOutError,
-    UnknownHolderError,
     ZoneError,
 )
 from devcloud.machines import Disk
@@ -69,7 +69,7 @@ async def attach(
             cloud.hub.wake()
         try:
             path = await _present(cloud, volume, wanted.wait_s)
-        except BackendError:
+        except (BackendError, DiskBusyError):
             if is_new:
                 await cloud.store.write(lambda db: _release(db, volume))
             raise
@@ -165,7 +165,7 @@ def _attach_row(
     try:
         VOLUMES.update(db, attached)
     except sqlite3.IntegrityError as error:
-        raise UnknownHolderError("instance", instance_id) from error
+        raise DanglingError("instance", instance_id) from error
     _record(db, attached, "volume.attached", instance_id)
     return attached, True
 
@@ -173,7 +173,7 @@ def _attach_row(
 def _check_instance(cloud: Cloud, db: sqlite3.Connection, actor: Actor, volume: Volume, instance_id: str) -> None:
     instance = INSTANCES.one(db, "id = ? AND tenant_id = ?", instance_id, actor.tenant_id)
     if instance is None:
-        raise UnknownHolderError("instance", instance_id)
+        raise DanglingError("instance", instance_id)
     if instance.status not in {RUNNING, PAUSED}:
         raise NotRunningError(instance.id, instance.status)
     if instance.zone != volume.zone:

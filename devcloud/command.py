@@ -5,7 +5,6 @@ import asyncio
 import ipaddress
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from devcloud import app as application
 from devcloud.api.pages import find_version
 from devcloud.cloud import build
+from devcloud.disks import IMAGE_SUFFIX, PART_SUFFIX
 from devcloud.reconcile import withdraw_all
 from devcloud.server import Server, open_socket, url_of
 from devcloud.settings import Backend, HostInstance, Quota, Settings, Tier
@@ -20,7 +20,6 @@ from devcloud.settings import Backend, HostInstance, Quota, Settings, Tier
 DEFAULT_LISTEN = "127.0.0.1:8080"
 _DEFAULT_DIR = Path("/var/lib/devcloud")
 _OWN_FILES = ("state.db", "state.db-wal", "state.db-shm", "api-key", "api-key.part")
-_OWN_FOLDERS = ("disks", "snapshots")
 
 
 class UsageError(Exception):
@@ -65,14 +64,22 @@ def reset(options: argparse.Namespace) -> int:
         refused = asyncio.run(withdraw_all(build(settings)))
         if refused:
             raise UsageError("nothing was removed, disks are in use: " + "; ".join(refused))
-        for name in _OWN_FOLDERS:
-            shutil.rmtree(settings.data_dir / name, ignore_errors=True)
         for name in _OWN_FILES:
             (settings.data_dir / name).unlink(missing_ok=True)
-    (settings.data_dir / "lock").unlink(missing_ok=True)
-    if not any(settings.data_dir.iterdir()):
-        settings.data_dir.rmdir()
+        for folder in (settings.disks_dir, settings.snapshots_dir):
+            for suffix in (IMAGE_SUFFIX, PART_SUFFIX):
+                for path in folder.glob("*" + suffix):
+                    path.unlink(missing_ok=True)
+            _remove_empty(folder)
+        (settings.data_dir / "lock").unlink(missing_ok=True)
+    _remove_empty(settings.data_dir)
     return 0
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder unless it holds something that is not ours, or is not there."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def show_version(options: argparse.Namespace) -> int:

@@ -154,8 +154,8 @@ class MalformedKeyError(InvalidError):
     """A key is named by something that is no uuid."""
 
 
-class UnknownHolderError(MissingError):
-    """The instance that a volume shall go to does not exist."""
+class DanglingError(MissingError):
+    """The request refers to an object that does not exist; where only a foreign key notices, it is an untyped error."""
 
 
 class PortFormatError(InvalidError):

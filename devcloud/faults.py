@@ -36,7 +36,7 @@ class Kind(StrEnum):
     SLOW_AFTER = "slow_after"
     """`seconds` of waiting between the work and the answer."""
     STALE_READ = "stale_read"
-    """For `seconds`, reads answer from the state of the moment when the fault was added."""
+    """For `seconds`, reads answer from the state of the moment when the fault was added; has no count or match."""
     WEDGED_VOLUME = "wedged_volume"
     """The volume of the call, or every volume of a terminated instance, stays IN-USE without an instance."""
     ATTACH_RACE = "attach_race"
@@ -146,7 +146,7 @@ class Faults:
                 del self._stale[number]
                 continue
             fault = self._active[number].fault
-            if _fits(fault, method, route, {}):
+            if fault.method in {ANY, method} and fault.route in {ANY, route}:
                 return copy
         return None
 

@@ -34,10 +34,13 @@ _READS = frozenset({"instance:read", "vpc:read", "volume:read", "snapshot:read"}
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A key's owner and the tenant that the key acts in unless told otherwise."""
+    """A key's owner, the tenant that it acts in, and its role there."""
 
     user_id: str
-    tenant_id: str | None
+    tenant_id: str
+    """Empty: none."""
+    role: str | None
+    """None: no member."""
 
 
 def new_key() -> str:
@@ -98,20 +101,19 @@ class Accounts:
         self._clock = clock
         self._failures: dict[str, tuple[int, float]] = {}
 
-    async def find(self, key: str) -> Account:
-        """Give the account of a key; raises UnauthorizedError."""
+    async def find(self, key: str, tenant_id: str | None = None) -> Account:
+        """Give the owner of a key and its place in a tenant (the key's own by default); raises UnauthorizedError."""
         hashed = hash_key(key)
-        row = await self._cloud.store.read(lambda db: API_KEYS.one(db, "key_hash = ?", hashed))
-        if row is None:
-            raise UnauthorizedError("invalid API key")
-        return Account(row.user_id, row.default_tenant_id)
 
-    async def role_in(self, user_id: str, tenant_id: str) -> str | None:
-        """Give the user's role in a tenant, or None."""
-        member = await self._cloud.store.read(
-            lambda db: MEMBERS.one(db, "user_id = ? AND tenant_id = ?", user_id, tenant_id)
-        )
-        return None if member is None else member.role
+        def work(db: sqlite3.Connection) -> Account:
+            row = API_KEYS.one(db, "key_hash = ?", hashed)
+            if row is None:
+                raise UnauthorizedError("invalid API key")
+            wanted = tenant_id or row.default_tenant_id or ""
+            member = MEMBERS.one(db, "user_id = ? AND tenant_id = ?", row.user_id, wanted)
+            return Account(row.user_id, wanted, None if member is None else member.role)
+
+        return await self._cloud.store.read(work)
 
     async def register(self, email: str, name: str, password: str) -> User:
         """Make a user; raises InvalidError for a weak password, ConflictError for a known address."""

@@ -12,7 +12,15 @@ import msgspec
 
 from devcloud import attachments, events
 from devcloud.cloud import Actor, Cloud, Scope
-from devcloud.errors import CloudError, ConflictError, DiskBusyError, InvalidError, MissingError, QuotaError
+from devcloud.errors import (
+    CloudError,
+    ConflictError,
+    DanglingError,
+    DiskBusyError,
+    InvalidError,
+    MissingError,
+    QuotaError,
+)
 from devcloud.rows import (
     ERROR,
     INSTANCES,
@@ -115,6 +123,9 @@ async def launch(cloud: Cloud, actor: Actor, wanted: Launch) -> Instance:
     row = wanted.row
     if row.instance_type not in INSTANCE_TYPES:
         raise InvalidError(f"invalid instance type: {row.instance_type}")
+    for resource, ref in (("vpc", row.vpc_id), ("subnet", row.subnet_id)):
+        if ref:
+            raise DanglingError(resource, ref)
     zone = row.zone or cloud.settings.zones[0]
     if zone not in cloud.settings.zones:
         raise MissingError("zone", zone)
@@ -200,7 +211,7 @@ async def _take_away(cloud: Cloud, volume: Volume) -> None:
 
 async def _provision(cloud: Cloud, actor: Actor, instance: Instance, volumes: Sequence[str]) -> None:
     await asyncio.sleep(cloud.settings.instance_start_s)
-    await cloud.store.write(lambda db: _start(db, instance.id))
+    await cloud.store.write(lambda db: finish_start(db, instance.id))
     try:
         for ref in volumes:
             await attachments.attach(cloud, actor, ref, attachments.Wanted(instance.id))
@@ -210,7 +221,8 @@ async def _provision(cloud: Cloud, actor: Actor, instance: Instance, volumes: Se
         )
 
 
-def _start(db: sqlite3.Connection, instance_id: str) -> None:
+def finish_start(db: sqlite3.Connection, instance_id: str) -> None:
+    """Let a STARTING instance run; one that is gone or in another state stays as it is."""
     found = INSTANCES.get(db, instance_id)
     if found is None or found.status != STARTING:
         return

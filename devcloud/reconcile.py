@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import sqlite3
 
 from devcloud.cloud import Cloud
 from devcloud.errors import BackendError, DiskBusyError
 from devcloud.host import HostMachines
+from devcloud.instances import finish_start
 from devcloud.machines import Disk
-from devcloud.rows import AVAILABLE, CREATING, IN_USE, SNAPSHOTS, STARTING, VOLUMES, Volume
+from devcloud.rows import AVAILABLE, CREATING, IN_USE, INSTANCES, SNAPSHOTS, STARTING, VOLUMES, Volume
 from devcloud.snapshots import set_status
 
 _log = logging.getLogger(__name__)
@@ -27,9 +29,12 @@ async def reconcile(cloud: Cloud) -> None:
         for snapshot in snapshots:
             if snapshot.status == CREATING:
                 await cloud.store.write(lambda db, row=snapshot: set_status(db, row.id, AVAILABLE))  # type: ignore[misc]
-    await cloud.store.write(
-        lambda db: db.execute("UPDATE instances SET status = 'RUNNING' WHERE status = ?", (STARTING,))
-    )
+    await cloud.store.write(_finish_starts)
+
+
+def _finish_starts(db: sqlite3.Connection) -> None:
+    for instance in INSTANCES.all(db, "status = ?", STARTING):
+        finish_start(db, instance.id)
 
 
 async def withdraw_all(cloud: Cloud) -> list[str]:

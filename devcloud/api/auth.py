@@ -38,15 +38,16 @@ async def identify(accounts: Accounts, headers: Headers, route: Route) -> Actor:
     key = headers.get("x-api-key", "")
     if not key:
         raise UnauthorizedError("API key or Bearer token required")
-    account = await accounts.find(key)
-    tenant_id, role = await _choose_tenant(accounts, headers, account)
-    if route.access is Access.MEMBER and not tenant_id:
-        raise InvalidError("X-Tenant-ID header required or default tenant not set")
-    if route.access is Access.MEMBER and role is None:
-        raise DeniedError("not a member of this tenant")
-    if route.permission and not identity.allows(role or "", route.permission):
+    asked = headers.get("x-tenant-id")
+    asked_id = None if asked is None else parse_uuid(asked)
+    account = await accounts.find(key, asked_id)
+    if asked is not None:
+        _check_asked_tenant(asked_id, account)
+    if route.access is Access.MEMBER:
+        _check_membership(account)
+    if route.permission and not identity.allows(account.role or "", route.permission):
         raise DeniedError(f"permission denied: {route.permission}")
-    return Actor(account.user_id, tenant_id, role or "")
+    return Actor(account.user_id, account.tenant_id, account.role or "")
 
 
 async def register(call: Call, body: requests.Register) -> Reply:
@@ -123,20 +124,18 @@ async def switch_tenant(call: Call, _: None) -> Reply:
     return Reply(answers.Message("tenant switched"))
 
 
-async def _choose_tenant(accounts: Accounts, headers: Headers, account: identity.Account) -> tuple[str, str | None]:
-    """Give the tenant of a request and the caller's role in it."""
-    asked = headers.get("x-tenant-id")
-    if asked is None:
-        if not account.tenant_id:
-            return "", None
-        return account.tenant_id, await accounts.role_in(account.user_id, account.tenant_id)
-    tenant_id = parse_uuid(asked)
-    if tenant_id is None:
+def _check_asked_tenant(asked_id: str | None, account: identity.Account) -> None:
+    if asked_id is None:
         raise InvalidError("invalid tenant ID header")
-    role = await accounts.role_in(account.user_id, tenant_id)
-    if role is None:
+    if account.role is None:
         raise DeniedError("user is not a member of this tenant")
-    return tenant_id, role
+
+
+def _check_membership(account: identity.Account) -> None:
+    if not account.tenant_id:
+        raise InvalidError("X-Tenant-ID header required or default tenant not set")
+    if account.role is None:
+        raise DeniedError("not a member of this tenant")
 
 
 def _tenant_id(call: Call) -> str:

@@ -54,7 +54,7 @@ async def get_capacity(call: Call, _: None) -> Reply:
         raise MissingError("performance_class", name)
     available = await volumes.available_bytes(call.cloud)
     limit_gb = min(largest.get(name, MAX_SIZE_GB), available // GIB)
-    return Reply(answers.Capacity(available, MIN_SIZE_GB, max(MIN_SIZE_GB, limit_gb)))
+    return Reply(answers.Capacity(available, MIN_SIZE_GB, limit_gb))
 
 
 async def list_zones(call: Call, _: None) -> Reply:

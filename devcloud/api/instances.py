@@ -92,7 +92,7 @@ async def resume(call: Call, _: None) -> Reply:
 
 async def logs(call: Call, _: None) -> Response:
     """GET /instances/{ref}/logs."""
-    found = await instances.get(call.cloud, call.scope, call.ref, name_first=True)
+    found = await instances.get(call.cloud, call.scope, call.ref, name_first=call.cloud.is_strict)
     if found.status == STARTING:
         raise NotRunningError(found.id, found.status)
     return plain(200, "")
@@ -100,7 +100,7 @@ async def logs(call: Call, _: None) -> Response:
 
 async def stats(call: Call, _: None) -> Reply:
     """GET /instances/{ref}/stats."""
-    found = await instances.get(call.cloud, call.scope, call.ref, name_first=True)
+    found = await instances.get(call.cloud, call.scope, call.ref, name_first=call.cloud.is_strict)
     if found.status != RUNNING:
         raise NotRunningError(found.id, found.status)
     limit = INSTANCE_TYPES[found.instance_type].memory_mb << 20
@@ -109,13 +109,13 @@ async def stats(call: Call, _: None) -> Reply:
 
 async def console(call: Call, _: None) -> Reply:
     """GET /instances/{ref}/console."""
-    found = await instances.get(call.cloud, call.scope, call.ref, name_first=True)
+    found = await instances.get(call.cloud, call.scope, call.ref, name_first=call.cloud.is_strict)
     raise BackendError(f"instance {found.id} has no console on this back end")
 
 
 async def resize(call: Call, body: requests.ResizeInstance) -> Reply:
     """POST /instances/{ref}/resize: the platform answers success and stores nothing (platform contract 4.5)."""
-    found = await instances.get(call.cloud, call.scope, call.ref, name_first=True)
+    found = await instances.get(call.cloud, call.scope, call.ref, name_first=call.cloud.is_strict)
     if body.instance_type not in INSTANCE_TYPES:
         raise InvalidError(f"invalid instance type: {body.instance_type}")
     return Reply(answers.ResizedInstance("instance resized", body.instance_type, found.status))

@@ -106,7 +106,7 @@ def _fixed(status: int, kind: str, message: str) -> Callable[[errors.CloudError]
 def _strict_missing(error: errors.CloudError) -> Answer:
     """Most things are missed with a 404; volumes and snapshots, and what only a foreign key knows, with 500."""
     resource = getattr(error, "resource", "")
-    if resource in {"volume", "snapshot"} or (resource == "instance" and isinstance(error, errors.UnknownHolderError)):
+    if resource in {"volume", "snapshot"}:
         return RAW
     if resource == "api_key":
         return Answer(404, "OBJECT_NOT_FOUND", "api key not found")
@@ -149,6 +149,7 @@ _STRICT: dict[type, Callable[[errors.CloudError], Answer]] = {
     errors.MalformedKeyError: _fixed(500, INTERNAL, RAW_MESSAGE),
     errors.PortFormatError: _simple(500, "INVALID_PORT_FORMAT"),
     errors.MissingError: _strict_missing,
+    errors.DanglingError: lambda _: RAW,
     errors.AttachedError: _fixed(409, "CONFLICT", "volume is already attached to an instance"),
     errors.DeleteInUseError: _fixed(400, "INVALID_INPUT", "cannot delete volume that is in use"),
     errors.NotAttachedError: _fixed(400, "INVALID_INPUT", "volume is not attached"),

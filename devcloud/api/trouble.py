@@ -74,7 +74,7 @@ async def truncate_answer(answer: Response, scope: Scope, receive: Receive, send
     connection = _connection_of(scope)
     if connection is None:
         raise AnswerLostError(answer)
-    body = bytes(answer.body)
+    body = bytes(getattr(answer, "body", b""))
     await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
     await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
     connection.close()

@@ -46,12 +46,14 @@ async def get(call: Call, _: None) -> Reply:
 
 async def delete(call: Call, _: None) -> Reply:
     """DELETE /volumes/{ref}."""
+    await _wedge_on_demand(call)
     await volumes.delete(call.cloud, call.actor, call.ref, call.guard)
     return Reply(answers.Message("volume deleted"))
 
 
 async def attach(call: Call, body: requests.AttachVolume | requests.AttachVolumeExtended) -> Reply:
     """POST /volumes/{ref}/attach."""
+    await _wedge_on_demand(call)
     wanted = attachments.Wanted(body.instance_id, mount_path=body.mount_path)
     if isinstance(body, requests.AttachVolumeExtended):
         wanted = attachments.Wanted(body.instance_id, body.read_only, body.mount_path, body.wait_s)
@@ -66,6 +68,7 @@ async def attach(call: Call, body: requests.AttachVolume | requests.AttachVolume
 
 async def detach(call: Call, body: requests.DetachVolume | None) -> Reply:
     """POST /volumes/{ref}/detach."""
+    await _wedge_on_demand(call)
     if body is None:
         await attachments.detach(call.cloud, call.actor, call.ref, None, attachments.STRICT_BUSY_WAIT_S)
         return Reply(answers.Message("volume detached"))
@@ -74,6 +77,11 @@ async def detach(call: Call, body: requests.DetachVolume | None) -> Reply:
         raise InvalidError("invalid instance ID")
     await attachments.detach(call.cloud, call.actor, call.ref, instance_id, body.wait_s)
     return Reply(answers.Message("volume detached"))
+
+
+async def _wedge_on_demand(call: Call) -> None:
+    if call.fault(Kind.WEDGED_VOLUME) is not None:
+        await attachments.wedge(call.cloud, call.actor, call.ref, wedged=True)
 
 
 async def resize(call: Call, body: requests.ResizeVolume) -> Reply:
