@@ -20,7 +20,7 @@ SIZE_BYTES_KEY = PREFIX + "size-bytes"
 ALLOCATED_BYTES_KEY = PREFIX + "allocated-bytes"
 
 MAX_MKFS_OPTIONS = 32
-_MKFS_WORD = re.compile(r"-?[A-Za-z0-9][A-Za-z0-9_=,.:^-]{0,127}")
+_MKFS_WORD = re.compile(r"(?:-?[A-Za-z0-9]|\^)[A-Za-z0-9_=,.:^-]{0,127}")
 _FORBIDDEN_MKFS_WORDS = re.compile(r"-[FfnVUpP].*|.*(^|,)(discard|offset=|name=|file=|device=).*")
 SERIAL_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
