@@ -156,13 +156,25 @@ class Guest:
         """Send a signal to a started program and give the status that it ends with."""
         return int((await self._ask({"op": "stop", "name": name, "signal": int(number)}, COMMAND_LIMIT_S))["status"])
 
+    @contextlib.asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Hold the machine still, with every request to its disks completed and recorded."""
+        await self._qmp("stop", {})
+        await self.qmp.event("STOP", deadline=asyncio.get_running_loop().time() + COMMAND_LIMIT_S)
+        yield
+        await self._qmp("cont", {})
+
     async def frozen(self, *, limit_s: float = COMMAND_LIMIT_S) -> None:
         """Wait until a disk with `stop_at_write` has frozen the machine."""
         await self.qmp.event("STOP", deadline=asyncio.get_running_loop().time() + limit_s)
 
     async def cut_power(self) -> None:
-        """Kill the machine as it stands; nothing in it gets to write anything more."""
-        if self._process.returncode is None:
+        """Kill the machine; nothing in it gets to write anything more.
+
+        It is held still first, so that the record of a disk does not end inside an entry.
+        """
+        if self.running:
+            await self._qmp("stop", {})
             self._process.kill()
         await self._process.wait()
 

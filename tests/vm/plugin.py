@@ -10,76 +10,30 @@ import signal
 import urllib.request
 from asyncio import to_thread
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc.aio
 
 from csi.pb import csi_pb2 as pb
 from csi.pb import csi_pb2_grpc as rpc
-from csi.volume_context import PublishContext, VolumeContext
-from tests.support.orchestrator import capability
 from tests.vm.guest import Guest
+from tests.vm.volumes import KUBELET_DIR, Volume
 
 CSI_PORT = 7001
 HTTP_PORT = 7002
 PORTS = (CSI_PORT, HTTP_PORT)
 PROGRAM = "node"
 LAUNCHER = ("-m", "node.app")
-STATE_DIR = "/var/lib/kubelet/plugins/csi.thecloud.io/state"
+STATE_DIR = f"{KUBELET_DIR}/plugins/csi.thecloud.io/state"
 RPC_TIMEOUT_S = 60.0
-POD = "pod-1"
-_KUBELET = "/var/lib/kubelet"
+FORMATTED = "thecloud_csi_mkfs_seconds_count"
+REFUSED = "thecloud_csi_format_refusals_total"
 _CHANNEL_OPTIONS = [
     ("grpc.default_authority", "localhost"),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_http_proxy", 0),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Volume:
-    """A volume as the controller would describe it to a node."""
-
-    volume_id: str
-    serial: str
-    size_bytes: int
-    fs_type: str = "ext4"
-    allocated_bytes: int | None = None
-    source: str = ""
-
-    @property
-    def staging_path(self) -> str:
-        """Where the kubelet wants it staged, as a path of the guest."""
-        return f"{_KUBELET}/plugins/kubernetes.io/csi/csi.thecloud.io/{self.volume_id}/globalmount"
-
-    @property
-    def target_path(self) -> str:
-        """Where the pod sees it, as a path of the guest."""
-        return f"{_KUBELET}/pods/{POD}/volumes/kubernetes.io~csi/{self.volume_id}/mount"
-
-    @property
-    def capability(self) -> pb.VolumeCapability:
-        """What the claim asks for."""
-        return capability(self.fs_type)
-
-    @property
-    def publish_context(self) -> dict[str, str]:
-        """What the controller found at the attach."""
-        context = PublishContext(
-            serial=self.serial, size_bytes=self.size_bytes, allocated_bytes=self.allocated_bytes
-        )
-        return context.to_wire()
-
-    @property
-    def volume_context(self) -> dict[str, str]:
-        """What the controller found at the creation."""
-        return VolumeContext(source=self.source).to_wire()
-
-    def resized(self, size_bytes: int) -> "Volume":
-        """Give the volume after the platform made it larger."""
-        return replace(self, size_bytes=size_bytes)
 
 
 class NodePlugin:
@@ -89,7 +43,7 @@ class NodePlugin:
         self.guest = guest
         self._stub = stub
 
-    async def stage(self, volume: Volume) -> None:
+    async def stage(self, volume: Volume, *, timeout_s: float = RPC_TIMEOUT_S) -> None:
         """Stage the volume; the kubelet makes the folder first."""
         await self.guest.run("mkdir", "-p", volume.staging_path)
         request = pb.NodeStageVolumeRequest(
@@ -99,7 +53,7 @@ class NodePlugin:
             volume_capability=volume.capability,
             volume_context=volume.volume_context,
         )
-        await self._stub.NodeStageVolume(request, timeout=RPC_TIMEOUT_S)
+        await self._stub.NodeStageVolume(request, timeout=timeout_s)
 
     async def unstage(self, volume: Volume) -> None:
         """Unstage the volume."""
@@ -168,7 +122,7 @@ async def plugin(guest: Guest, launcher: Sequence[str] = LAUNCHER) -> AsyncItera
     await guest.start(
         PROGRAM, "/usr/bin/python3", *launcher, "serve",
         "--endpoint", f"tcp://0.0.0.0:{CSI_PORT}", "--http-endpoint", f"0.0.0.0:{HTTP_PORT}",
-        "--node-id", "guest", "--kubelet-dir", _KUBELET, "--state-dir", STATE_DIR,
+        "--node-id", "guest", "--kubelet-dir", KUBELET_DIR, "--state-dir", STATE_DIR,
         environment={"PYTHONPATH": "/opt/code/site", "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     target = f"127.0.0.1:{guest.port(CSI_PORT)}"

@@ -15,13 +15,13 @@ their data.
 """
 
 import enum
-import os
 import random
-import shutil
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.vm.disks import copy_sparse
 
 SECTOR = 512
 PIECE = 4096
@@ -92,12 +92,12 @@ def read_log(path: Path) -> WriteLog:
         return WriteLog(path, tuple(_entries(path, size_bytes)))
 
 
-def rebuild(log: WriteLog, base: Path, target: Path, *, cut: int, survival: Survival, seed: int = 0) -> None:
+def rebuild(log: WriteLog, base: Path, target: Path, *, cut: int, survival: Survival, seed: int = 0) -> Path:
     """Make the image that a power cut after `cut` entries leaves of a disk that held `base` before.
 
-    `base` is copied sparsely; `seed` chooses the survivors of Survival.SOME.
+    `base` is copied sparsely; `seed` chooses the survivors of Survival.SOME. Gives `target`.
     """
-    _copy_sparse(base, target)
+    copy_sparse(base, target)
     stable = log.stable_at(cut)
     chance = random.Random(seed)
     lost = [entry for entry in log.entries[stable:cut] if isinstance(entry, Write)]
@@ -115,6 +115,7 @@ def rebuild(log: WriteLog, base: Path, target: Path, *, cut: int, survival: Surv
                 source.seek(entry.data_at)
                 image.seek(entry.offset_bytes)
                 image.write(source.read(entry.length_bytes))
+    return target
 
 
 def cut_points(log: WriteLog, count: int, *, start: int = 0) -> list[int]:
@@ -156,29 +157,3 @@ def _pieces(entry: Write) -> Iterator[Write]:
     for start in range(0, entry.length_bytes, PIECE):
         length_bytes = min(PIECE, entry.length_bytes - start)
         yield Write(entry.offset_bytes + start, length_bytes, entry.data_at + start)
-
-
-def _copy_sparse(base: Path, target: Path) -> None:
-    """Copy the parts of a file that were ever written; the rest of the copy stays a hole."""
-    with base.open("rb") as source, target.open("wb") as copy:
-        size_bytes = os.fstat(source.fileno()).st_size
-        copy.truncate(size_bytes)
-        position = 0
-        while (start := _next_data(source.fileno(), position, size_bytes)) < size_bytes:
-            position = os.lseek(source.fileno(), start, os.SEEK_HOLE)
-            source.seek(start)
-            copy.seek(start)
-            remaining = position - start
-            while remaining:
-                block = source.read(min(remaining, 1 << 20))
-                copy.write(block)
-                remaining -= len(block)
-    shutil.copymode(base, target)
-
-
-def _next_data(descriptor: int, position: int, size_bytes: int) -> int:
-    try:
-        return os.lseek(descriptor, position, os.SEEK_DATA)
-    except OSError:
-        # No data from here to the end.
-        return size_bytes
