@@ -73,7 +73,9 @@ class Claim:
 
     async def take(self, *, deadline: float) -> None:
         """Lock and open the disk. Raises CsiError PRECONDITION when somebody else uses it."""
-        limit = min(deadline, asyncio.get_running_loop().time() + _BUSY_PATIENCE_S)
+        now = asyncio.get_running_loop().time()
+        # Ends well before the deadline, so that the caller reads what is wrong in place of "took too long".
+        limit = now + min(_BUSY_PATIENCE_S, (deadline - now) / 2)
         while not await on_disk(self._try, self.device, "opened", deadline=deadline):
             if asyncio.get_running_loop().time() >= limit:
                 raise CsiError(

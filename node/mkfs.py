@@ -38,7 +38,6 @@ NEW_FEATURES = (
     Feature(FsType.XFS, "-i", "nrext64=0", kernel=(5, 19), tool=(5, 19)),
     Feature(FsType.XFS, "-i", "exchange=0", kernel=(6, 10), tool=(6, 10)),
     Feature(FsType.XFS, "-n", "parent=0", kernel=(6, 10), tool=(6, 10)),
-    Feature(FsType.XFS, "-m", "metadir=0", kernel=(6, 13), tool=(6, 13)),
     Feature(FsType.BTRFS, "-O", "^block-group-tree", kernel=(6, 1), tool=(6, 1)),
     Feature(FsType.EXT4, "-O", "^metadata_csum_seed", kernel=(4, 4), tool=(1, 43)),
 )

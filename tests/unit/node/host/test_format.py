@@ -1,0 +1,319 @@
+"""Only a disk proved blank is formatted, and a format that stopped anywhere is finished by the next try."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from csi.errors import CsiError, ErrorKind
+from node import format_record
+from node.format_record import FormatRecord
+from node.model import MIB, FsRequest, FsType
+from tests.support import fake_disk_formats as formats
+from tests.support.fake_disks import CrashError, FakeDisk
+from tests.support.fake_host import FakeHost
+
+TYPES = ["ext3", "ext4", "xfs", "btrfs"]
+
+
+async def ensure(host: FakeHost, disk: FakeDisk, *, deadline_s: float = 5.0, **request):
+    devices = host.devices()
+    device = await devices.find(disk.serial, deadline=host.soon())
+    return await host.filesystems(devices).ensure(
+        device, FsRequest(disk.serial, **request), deadline=host.soon(deadline_s)
+    )
+
+
+def record_of(disk: FakeDisk) -> FormatRecord | None:
+    place = format_record.offset(disk.size_bytes)
+    return format_record.decode(disk.read(place, format_record.RECORD_BYTES))
+
+
+def is_untouched(disk: FakeDisk) -> bool:
+    """Whether nothing was ever written: the image has no blocks."""
+    return disk.image.stat().st_blocks == 0
+
+
+@pytest.mark.parametrize("fs_type", TYPES)
+async def test_a_blank_disk_gets_the_file_system_asked_for_once(host: FakeHost, fs_type: str) -> None:
+    disk = host.plug("s1")
+    state = await ensure(host, disk, fs_type=fs_type)
+    assert (state.fs_type, state.formatted) == (FsType(fs_type), True)
+    assert state.uuid == formats.uuid_of(disk.head)
+    assert record_of(disk) is None
+    again = await ensure(host, disk, fs_type=fs_type)
+    assert (again.uuid, again.formatted) == (state.uuid, False)
+    assert len(host.commands("mkfs")) == 1
+    assert [fs for fs, _ in host.observer.formats] == [fs_type]
+
+
+async def test_the_default_is_ext4(host: FakeHost) -> None:
+    assert (await ensure(host, host.plug("s1"), fs_type="")).fs_type is FsType.EXT4
+
+
+async def test_an_unknown_file_system_is_refused_before_the_disk_is_touched(host: FakeHost) -> None:
+    with pytest.raises(CsiError, match="'ntfs'") as caught:
+        await ensure(host, host.plug("s1"), fs_type="ntfs")
+    assert caught.value.kind is ErrorKind.INVALID
+    assert host.points == []
+
+
+@pytest.mark.parametrize(
+    ("place", "data", "reason"),
+    [
+        (0, b"LUKS\xba\xbe\0\x01", "foreign"),
+        (4086, b"SWAPSPACE2", "foreign"),
+        (512, b"LABELONE", "foreign"),
+        (4096, b"someone's data", "foreign"),
+        (-1, b"x", "foreign"),
+        (512, b"EFI PART", "partition_table"),
+        (510, b"\x55\xaa", "partition_table"),
+    ],
+)
+async def test_a_disk_that_holds_anything_is_refused_and_left_as_it_is(
+    host: FakeHost, place: int, data: bytes, reason: str
+) -> None:
+    disk = host.plug("s1", size_bytes=16 * MIB)
+    disk.write(place if place >= 0 else disk.size_bytes + place, data)
+    before = disk.read(0, disk.size_bytes)
+    with pytest.raises(CsiError, match="left as it is") as caught:
+        await ensure(host, disk)
+    assert caught.value.kind is ErrorKind.PRECONDITION
+    assert disk.read(0, disk.size_bytes) == before
+    assert host.commands("mkfs") == []
+    assert host.observer.refusals == {reason: 1}
+
+
+async def test_an_unreadable_disk_is_not_formatted(host: FakeHost) -> None:
+    disk = host.plug("s1")
+    disk.unreadable_ranges.append(range(disk.size_bytes - 4096, disk.size_bytes))
+    for _ in range(3):
+        with pytest.raises(CsiError, match="cannot be read"):
+            await ensure(host, disk)
+    assert host.commands("mkfs") == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind", "text"),
+    [
+        ({"has_source": True}, ErrorKind.DATA_LOSS, "snapshot or another volume"),
+        ({"read_only": True}, ErrorKind.PRECONDITION, "read-only"),
+        ({"allocated_bytes": 4096}, ErrorKind.DATA_LOSS, "4096 bytes written"),
+    ],
+)
+async def test_a_blank_disk_with_a_past_or_without_a_future_is_not_formatted(
+    host: FakeHost, request_: dict[str, Any], kind: ErrorKind, text: str
+) -> None:
+    disk = host.plug("s1")
+    with pytest.raises(CsiError, match=text) as caught:
+        await ensure(host, disk, **request_)
+    assert caught.value.kind is kind
+    assert is_untouched(disk)
+
+
+async def test_a_read_only_disk_is_not_formatted(host: FakeHost) -> None:
+    with pytest.raises(CsiError, match="read-only"):
+        await ensure(host, host.plug("s1", read_only=True))
+
+
+async def test_nothing_written_yet_is_a_reason_to_format(host: FakeHost) -> None:
+    assert (await ensure(host, host.plug("s1"), allocated_bytes=0)).formatted
+
+
+@pytest.mark.parametrize(("fs_type", "size_mib"), [("ext4", 10), ("xfs", 300), ("btrfs", 120)])
+async def test_a_disk_too_small_is_named_before_anything_is_written(
+    host: FakeHost, fs_type: str, size_mib: int
+) -> None:
+    disk = host.plug("s1", size_bytes=size_mib * MIB)
+    with pytest.raises(CsiError, match="at least") as caught:
+        await ensure(host, disk, fs_type=fs_type)
+    assert caught.value.kind is ErrorKind.OUT_OF_RANGE
+    assert is_untouched(disk)
+
+
+async def test_a_disk_of_another_serial_is_refused(host: FakeHost) -> None:
+    host.plug("s1")
+    devices = host.devices()
+    device = await devices.find("s1", deadline=host.soon())
+    with pytest.raises(CsiError, match="not the volume"):
+        await host.filesystems(devices).ensure(device, FsRequest("s2"), deadline=host.soon())
+    assert host.points == []
+
+
+@pytest.mark.parametrize("use", ["holders/dm-0", "vda1/partition"])
+async def test_a_disk_in_use_is_not_formatted(host: FakeHost, use: str) -> None:
+    disk = host.plug("s1")
+    file = host.sys_root / "block" / disk.name / use
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    with pytest.raises(CsiError, match="left as it is"):
+        await ensure(host, disk)
+    assert host.commands("mkfs") == []
+
+
+async def test_a_disk_swapped_after_the_proof_is_not_formatted(host: FakeHost) -> None:
+    disk = host.plug("s1")
+    swapped: list[FakeDisk] = []
+
+    def swap(opened: FakeDisk) -> None:
+        if any("blkid" in point for point in host.points) and not swapped:
+            swapped.append(opened)
+            host.unplug(disk)
+            host.plug("other")
+
+    host.kernel.on_open = swap
+    original = host.runner.run
+
+    async def run_then_swap(argv, **kwargs):
+        result = await original(argv, **kwargs)
+        if argv[0] == "blkid":
+            swap(disk)
+        return result
+
+    host.runner.run = run_then_swap  # type: ignore[method-assign]
+    with pytest.raises(CsiError, match="another disk now"):
+        await ensure(host, disk)
+    assert host.commands("mkfs") == []
+    assert is_untouched(host.disks["vda"])
+
+
+async def test_the_exclusive_opening_is_proved_before_and_let_go_for_mkfs(host: FakeHost) -> None:
+    disk = host.plug("s1")
+    await ensure(host, disk)
+    place = format_record.offset(disk.size_bytes)
+    order = [point.split(" -")[0] for point in host.points]
+    assert order.index("open vda rx") < order.index(f"write vda@{place}") < order.index("flush vda")
+    assert order.index("flush vda") < order.index("run mkfs.ext4")
+    assert order[order.index("run mkfs.ext4") :][1:5] == ["open vda w", "flush vda", f"write vda@{place}", "flush vda"]
+
+
+async def test_a_failed_mkfs_keeps_the_record_and_the_next_try_finishes(host: FakeHost) -> None:
+    disk = host.plug("s1")
+    host.runner.fail_next("mkfs.ext4", -9, "", midway=True)
+    with pytest.raises(CsiError, match=r"ended with -9.*memory"):
+        await ensure(host, disk)
+    assert record_of(disk) == FormatRecord("s1", "ext4", disk.size_bytes)
+    assert (await ensure(host, disk, allocated_bytes=8192)).formatted
+    assert record_of(disk) is None
+
+
+async def test_an_interrupted_format_of_another_type_leaves_no_second_signature(host: FakeHost) -> None:
+    disk = host.plug("s1")
+    host.runner.fail_next("mkfs.btrfs", 1, "killed", midway=True)
+    with pytest.raises(CsiError):
+        await ensure(host, disk, fs_type="btrfs")
+    for place, data in formats.make("btrfs", 400 * MIB).items():
+        disk.write(place, data)
+    state = await ensure(host, disk, fs_type="ext4")
+    assert state.formatted
+    assert [tags["TYPE"] for tags in formats.kinds(disk.head)] == ["ext4"]
+
+
+@pytest.mark.parametrize("fs_type", ["ext4", "xfs", "btrfs"])
+@pytest.mark.parametrize("power", [False, True])
+async def test_a_crash_before_any_side_effect_is_finished_by_the_next_try(
+    host: FakeHost, fs_type: str, *, power: bool
+) -> None:
+    reference = host.plug("reference")
+    await ensure(host, reference, fs_type=fs_type)
+    steps = len(host.points)
+    for step in range(steps):
+        disk = host.plug(f"s{step}")
+        host.points.clear()
+        countdown = iter(range(step))
+        original = host.point
+
+        def crash_at_step(name: str, countdown=countdown, original=original) -> None:
+            if next(countdown, None) is None:
+                host.dead = True
+            original(name)
+
+        host.point = crash_at_step  # type: ignore[method-assign]
+        with pytest.raises(CrashError):
+            await ensure(host, disk, fs_type=fs_type)
+        host.point = original  # type: ignore[method-assign]
+        if power:
+            host.power_cut()
+        else:
+            host.restart_process()
+        state = await ensure(host, disk, fs_type=fs_type, allocated_bytes=None)
+        assert formats.fs_type_of(disk.head) == fs_type
+        assert record_of(disk) is None
+        assert state.uuid == formats.uuid_of(disk.head)
+        host.unplug(disk)
+
+
+async def test_a_cancelled_format_keeps_the_record_and_lets_the_disk_go(host: FakeHost) -> None:
+    disk = host.plug("s1")
+    gate = host.runner.gate("mkfs.ext4")
+    task = asyncio.ensure_future(ensure(host, disk))
+    await gate.started.wait()
+    assert record_of(disk) is not None
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert host.open_files == {}
+    gate.go_on.set()
+    assert (await ensure(host, disk)).formatted
+
+
+async def test_the_deadline_stops_mkfs_and_the_next_try_finishes(host: FakeHost) -> None:
+    disk = host.plug("s1")
+    gate = host.runner.gate("mkfs.ext4")
+    with pytest.raises(CsiError) as caught:
+        await ensure(host, disk, deadline_s=0.05)
+    assert caught.value.kind is ErrorKind.TIMEOUT
+    assert gate.ended.is_set()
+    gate.go_on.set()
+    assert (await ensure(host, disk)).formatted
+
+
+async def test_no_more_formats_at_once_than_the_limit(host: FakeHost) -> None:
+    disks = [host.plug(f"s{index}") for index in range(6)]
+    devices = host.devices()
+    file_systems = host.filesystems(devices, format_limit=2)
+    seen = {device.name: device for device in devices.scan()}
+    await asyncio.gather(*(file_systems.ensure(seen[d.name], FsRequest(d.serial), deadline=host.soon()) for d in disks))
+    assert host.runner.most_running["mkfs.ext4"] <= 2
+    assert all(formats.fs_type_of(disk.head) == "ext4" for disk in disks)
+
+
+async def test_waiting_for_a_place_ends_at_the_deadline(host: FakeHost) -> None:
+    first, second = host.plug("s1"), host.plug("s2")
+    devices = host.devices()
+    file_systems = host.filesystems(devices, format_limit=1)
+    gate = host.runner.gate("mkfs.ext4")
+    seen = {device.name: device for device in devices.scan()}
+    running = asyncio.ensure_future(file_systems.ensure(seen[first.name], FsRequest("s1"), deadline=host.soon()))
+    await gate.started.wait()
+    with pytest.raises(CsiError, match="other formats") as caught:
+        await file_systems.ensure(seen[second.name], FsRequest("s2"), deadline=host.soon(0.05))
+    assert caught.value.kind is ErrorKind.TIMEOUT
+    assert is_untouched(second)
+    gate.go_on.set()
+    assert (await running).formatted
+
+
+async def test_a_second_format_of_one_disk_is_kept_away_by_the_lock(host: FakeHost) -> None:
+    disk = host.plug("s1")
+    gate = host.runner.gate("mkfs.ext4")
+    running = asyncio.ensure_future(ensure(host, disk))
+    await gate.started.wait()
+    with pytest.raises(CsiError) as caught:
+        await ensure(host, disk, deadline_s=0.05)
+    assert caught.value.kind is ErrorKind.PRECONDITION
+    gate.go_on.set()
+    assert (await running).formatted
+    assert len(host.commands("mkfs")) == 1
+
+
+async def test_a_disk_that_cannot_be_written_fails_without_mkfs(host: FakeHost) -> None:
+    disk = host.plug("s1")
+
+    def fail_writes(fd: int, offset: int, data: bytes) -> None:
+        raise OSError(5, "Input/output error")
+
+    host.kernel.write = fail_writes  # type: ignore[method-assign]
+    with pytest.raises(CsiError, match="cannot be written"):
+        await ensure(host, disk)
+    assert host.commands("mkfs") == []
