@@ -25,15 +25,15 @@ class GuardedPairs:
             if failure.cause is Cause.ATTACHED:
                 raise _held(volume_id, instance_id, failure, read_only=read_only) from failure
             raise
-        if volume is not None:
-            return volume
-        seen = await self._volumes.get(volume_id, deadline=deadline)
-        if seen is None or seen.instance_id != instance_id:
-            raise CsiError(
-                ErrorKind.UNKNOWN_OUTCOME,
-                f"volume {volume_id} was attached to instance {instance_id}, but is not shown there; ask again",
-            )
-        return seen
+        seen = volume or await self._volumes.get(volume_id, deadline=deadline)
+        if seen is not None and seen.instance_id == instance_id:
+            return seen
+        if seen is not None and seen.is_wedged:
+            raise wedged(volume_id)
+        raise CsiError(
+            ErrorKind.UNKNOWN_OUTCOME,
+            f"volume {volume_id} was attached to instance {instance_id}, but is not shown there; ask again",
+        )
 
     async def detach(self, volume_id: str, instance_id: str, *, deadline: float) -> None:
         """Detach if this instance holds the volume; anything else is left alone and a success."""

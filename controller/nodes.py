@@ -14,8 +14,6 @@ from csi.errors import CsiError, ErrorKind
 
 CACHE_S = 60.0
 """How old a listing may be that finds a node."""
-FRESH_S = 1.0
-"""How old a listing may be that does not: misses cost the platform one listing per second at most."""
 _GUEST_PREFIX = "thecloud-"
 _GUEST_DIGITS = 8
 
@@ -39,7 +37,7 @@ class Nodes:
             # The platform itself says precisely when this instance does not exist, so no listing is needed.
             return self._remember(node_id, Instance(id=node_id.lower(), name=""))
         matches: Sequence[Instance] = ()
-        for max_age_s in (FRESH_S,) if fresh else (CACHE_S, FRESH_S):
+        for max_age_s in (0.0,) if fresh else (CACHE_S, 0.0):
             matches = matches_of(node_id, await self._instances.all(max_age_s=max_age_s, deadline=deadline), features)
             if matches:
                 break

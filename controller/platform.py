@@ -35,6 +35,8 @@ from thecloud.volumes import serial_of
 
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 _UNNAMED_REASON = "Reported"
+RELIST_PAUSE_S = 1.0
+"""Nodes that are not found cost the platform one listing in this time, however many ask."""
 
 CAUSE_OF_ERROR: dict[type[errors.PlatformError], Cause] = {
     errors.NotSent: Cause.NOT_SENT,
@@ -70,13 +72,16 @@ _HEALTH_OF_STATUS = {
 }
 
 
-def open_cloud(client: Client) -> Cloud:
-    """Give all ports on top of one client, which the caller opens and closes."""
+def open_cloud(client: Client, *, relist_pause_s: float = RELIST_PAUSE_S) -> Cloud:
+    """Give all ports on top of one client, which the caller opens and closes.
+
+    `relist_pause_s` lies between two listings of all instances at least.
+    """
     return Cloud(
         volumes=PlatformVolumes(client),
         snapshots=PlatformSnapshots(client),
         groups=PlatformGroups(client),
-        instances=PlatformInstances(client),
+        instances=PlatformInstances(client, relist_pause_s=relist_pause_s),
         offer=PlatformOffer(client),
     )
 
@@ -253,21 +258,25 @@ class PlatformGroups:
 class PlatformInstances:
     """Instances, by `thecloud.instances`, with the last listing kept."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *, relist_pause_s: float) -> None:
         self._instances = client.instances
+        self._relist_pause_s = relist_pause_s
         self._listing: tuple[Instance, ...] = ()
-        self._asked_at: float | None = None
+        self._asked_at = float("-inf")
 
     async def all(self, *, max_age_s: float, deadline: float) -> Sequence[Instance]:
         """List instances; the listing's age counts from when it was asked for."""
-        now = asyncio.get_running_loop().time()
-        if self._asked_at is not None and now - self._asked_at < max_age_s:
-            return self._listing
-        with _translated("listing instances"):
-            found = await self._instances.list(deadline=deadline)
-        if self._asked_at is None or now > self._asked_at:
-            self._listing = tuple(_instance(instance) for instance in found)
-            self._asked_at = now
+        clock = asyncio.get_running_loop().time
+        oldest = clock() - max_age_s
+        if self._asked_at < oldest:
+            await asyncio.sleep(max(0.0, min(self._asked_at + self._relist_pause_s, deadline) - clock()))
+        # Somebody else may have brought a listing meanwhile that is young enough.
+        if self._asked_at < oldest:
+            asked_at = clock()
+            with _translated("listing instances"):
+                found = await self._instances.list(deadline=deadline)
+            if asked_at > self._asked_at:
+                self._listing, self._asked_at = tuple(_instance(instance) for instance in found), asked_at
         return self._listing
 
     async def exists(self, instance_id: str, *, deadline: float) -> bool:

@@ -175,7 +175,10 @@ class CloudInstances(Protocol):
     """Instances of the platform."""
 
     async def all(self, *, max_age_s: float, deadline: float) -> Sequence[Instance]:
-        """List every instance; an answer up to `max_age_s` old will do, callers at one time share one request."""
+        """List every instance as of at most `max_age_s` ago; 0 asks for a listing that begins now.
+
+        Callers at one time share one request, and listings keep a pause between them, which is waited for.
+        """
         ...
 
     async def exists(self, instance_id: str, *, deadline: float) -> bool:

@@ -110,10 +110,17 @@ class Rig:
 
 @contextlib.asynccontextmanager
 async def running_rig(data_dir: Path, *, tier: str = "extended", **options: Any) -> AsyncIterator[Rig]:
-    """Run platform and controller; `options` are those of the platform."""
+    """Run platform and controller; `options` are those of the platform, `clock` is the controller's."""
     clock: Callable[[], float] | None = options.pop("clock", None)
-    async with devcloud_app(data_dir, tier=tier, **options) as cloud, open_client(cloud) as client:
-        rules = wire_rules(open_cloud(client), OURS, absence_confirm_s=0.01, clock=clock)
+    async with devcloud_app(data_dir, tier=tier, **options) as cloud, restarted(cloud, clock=clock) as rig:
+        yield rig
+
+
+@contextlib.asynccontextmanager
+async def restarted(cloud: RunningCloud, *, clock: Callable[[], float] | None = None) -> AsyncIterator[Rig]:
+    """Run a controller that knows nothing yet on a platform that has been there for a while."""
+    async with open_client(cloud) as client:
+        rules = wire_rules(open_cloud(client, relist_pause_s=0.0), OURS, absence_confirm_s=0.01, clock=clock)
         async with (
             contextlib.aclosing(Readiness(always_ready)) as readiness,
             _server(rules, readiness, await features_of(client)) as server,
