@@ -24,8 +24,8 @@ from csi.request import request_id
 
 LOG = logging.getLogger("csi.rpc")
 
-MAX_DETAIL_CHARACTERS = 2000
-"""Status texts travel in a header, for which peers accept 8 KiB after escaping."""
+MAX_HEADER_TEXT_BYTES = 4096
+"""Status texts travel in a header; peers refuse headers of more than 8 KiB in all, and the answer with them."""
 QUIET_METHODS = frozenset({"Probe", "GetPluginInfo", "GetPluginCapabilities", "NodeGetCapabilities", "GetInfo"})
 """Asked every few seconds by health checks; logged at debug level as long as they succeed."""
 
@@ -174,4 +174,14 @@ def _code_of(context: Context) -> grpc.StatusCode:
 
 
 async def _abort(context: Context, failure: Failure) -> NoReturn:
-    await context.abort(failure.code, failure.details[:MAX_DETAIL_CHARACTERS])
+    await context.abort(failure.code, header_text(failure.details))
+
+
+def header_text(text: str) -> str:
+    """Cut a text so that it fits into a header, where each byte that is not printable ASCII takes three."""
+    left = MAX_HEADER_TEXT_BYTES
+    for index, character in enumerate(text):
+        left -= 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode())
+        if left < 0:
+            return text[:index] + "…"
+    return text
