@@ -84,11 +84,13 @@ class _Ground:
     boot_id: str
 
 
-def assemble(settings: NodeSettings, host: Host, observer: Observer) -> Assembly:
+def assemble(
+    settings: NodeSettings, host: Host, observer: Observer, *, records: VolumeRecords | None = None
+) -> Assembly:
     """Put the parts together. Raises CsiError when the folder of records cannot be used."""
-    ground = _lay_ground(settings, host, observer)
+    ground = _lay_ground(settings, host, observer, records or VolumeRecords(settings.state_dir))
     staging, unstaging, publishing = _verbs(settings, host, ground)
-    kernel, devices, records, evidence = host.kernel, ground.devices, ground.records, ground.evidence
+    kernel, devices, evidence = host.kernel, ground.devices, ground.evidence
     parts = NodeParts(
         staging=staging,
         unstaging=unstaging,
@@ -96,21 +98,21 @@ def assemble(settings: NodeSettings, host: Host, observer: Observer) -> Assembly
         expansion=Expansion(
             filesystems=ground.filesystems,
             evidence=evidence,
-            records=records,
+            records=ground.records,
             locks=ground.locks,
             events=host.events,
             sys_root=host.sys_root,
             device_wait_s=settings.device_wait_s,
         ),
         volume_health=VolumeHealth(
-            kernel=kernel, mounts=ground.mounts, evidence=evidence, records=records, sys_root=host.sys_root
+            kernel=kernel, mounts=ground.mounts, evidence=evidence, records=ground.records, sys_root=host.sys_root
         ),
         storage_health=StorageHealth(
-            devices=devices, records=records, hears_events=host.hears_events, find_program=host.find_program
+            devices=devices, records=ground.records, hears_events=host.hears_events, find_program=host.find_program
         ),
         identities=identities_of(settings, host.root),
-        limit=limit_of(settings, host, devices, records),
-        records=records,
+        limit=limit_of(settings, host, devices, ground.records),
+        records=ground.records,
         evidence=evidence,
         kernel=kernel,
         can_expand=settings.expand_volumes,
@@ -118,7 +120,7 @@ def assemble(settings: NodeSettings, host: Host, observer: Observer) -> Assembly
     recovery = Recovery(
         mounts=ground.mounts,
         evidence=evidence,
-        records=records,
+        records=ground.records,
         boot_id=ground.boot_id,
         staging_root=settings.kubelet_dir / STAGING_DIR,
     )
@@ -151,10 +153,9 @@ def limit_of(settings: NodeSettings, host: Host, devices: Devices, records: Volu
     )
 
 
-def _lay_ground(settings: NodeSettings, host: Host, observer: Observer) -> _Ground:
+def _lay_ground(settings: NodeSettings, host: Host, observer: Observer, records: VolumeRecords) -> _Ground:
     devices = devices_of(settings, host, observer)
     mounts = Mounts(host.kernel, host.runner, proc_root=host.proc_root, sys_root=host.sys_root)
-    records = VolumeRecords(settings.state_dir)
     records.prepare()
     return _Ground(
         devices=devices,

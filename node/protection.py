@@ -25,17 +25,10 @@ class WriteProtection:
     async def protect(self, record: StagedVolume, disk: Device) -> StagedVolume:
         """Write-protect the disk and give the record that says so. A disk that already is protected stays as it is.
 
-        Raises CsiError PRECONDITION while the volume is published writable, INTERNAL when the kernel refuses.
+        Raises CsiError INTERNAL when the kernel refuses.
         """
         if disk.read_only:
             return record
-        writable = [p.target_path for p in record.publications if not p.read_only]
-        if writable:
-            raise CsiError(
-                ErrorKind.PRECONDITION,
-                f"raw block volume {record.volume_id} is published writable at {writable[0]}; it cannot be read-only "
-                "elsewhere on this host at the same time.",
-            )
         protected = replace(record, write_protected=True)
         # The record first: a protection that nobody remembers would make the volume read-only for the next pod.
         await self._records.put(protected)

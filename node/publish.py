@@ -80,8 +80,8 @@ class Publishing:
             if await self._is_published(record, request):
                 return
             await self._check_single_writer(record, request)
-            if request.block and request.read_only:
-                record = await self._protection.protect(record, disk)
+            if request.block:
+                record = await self._settle_protection(record, request, disk)
             await self._bind(record, request, disk, deadline=deadline)
 
     async def unpublish(self, volume_id: str, target_path: str, *, deadline: float) -> None:
@@ -177,12 +177,24 @@ class Publishing:
                 f"volume {record.volume_id} is for a single writer and is already published at {live[0]}; unpublish it "
                 "there first.",
             )
-        if request.block and not request.read_only and record.write_protected:
-            raise CsiError(
-                ErrorKind.PRECONDITION,
-                f"raw block volume {record.volume_id} is published read-only on this host; it cannot be writable at "
-                "the same time.",
-            )
+
+    async def _settle_protection(self, record: StagedVolume, request: PublishRequest, disk: Device) -> StagedVolume:
+        """Make the kernel refuse or allow writes to a raw disk, as its publications ask."""
+        live = await self._evidence.live_targets(record)
+        for other in record.publications:
+            if other.target_path not in live or other.target_path == request.target_path:
+                continue
+            if other.read_only != request.read_only:
+                raise CsiError(
+                    ErrorKind.PRECONDITION,
+                    f"raw block volume {record.volume_id} is published "
+                    f"{'read-only' if other.read_only else 'writable'} at {other.target_path}; it cannot be "
+                    f"{'read-only' if request.read_only else 'writable'} elsewhere on this host at the same time.",
+                )
+        if request.read_only:
+            return await self._protection.protect(record, disk)
+        # A publish that was cut off may have left a protection that nobody uses.
+        return await self._protection.release(record, disk)
 
     async def _bind(self, record: StagedVolume, request: PublishRequest, disk: Device, *, deadline: float) -> None:
         target = Path(request.target_path)
@@ -191,6 +203,7 @@ class Publishing:
         published = record.with_publication(_publication(request))
         await self._records.put(published)
         made = False
+        entry: MountEntry | None = None
         try:
             made = await in_thread(lambda: make_target(target, block=request.block))
             source = disk.path if request.block else Path(record.staging_path)
@@ -199,7 +212,7 @@ class Publishing:
             )
             await self._prove_bound(published, request, entry)
         except BaseException:
-            await finish(self._undo(published, target, made=made), limit_s=UNDO_LIMIT_S)
+            await finish(self._undo(published, target, made=made, bound=entry is not None), limit_s=UNDO_LIMIT_S)
             raise
 
     async def _prove_bound(self, record: StagedVolume, request: PublishRequest, entry: MountEntry) -> None:
@@ -225,9 +238,10 @@ class Publishing:
                 f"{', '.join(sorted(lost)) or 'ro'}; it was unmounted again.",
             )
 
-    async def _undo(self, record: StagedVolume, target: Path, *, made: bool) -> None:
+    async def _undo(self, record: StagedVolume, target: Path, *, made: bool, bound: bool) -> None:
         try:
-            if await self._evidence.holds(record, str(target)):
+            # Also when it turned out to be something else: this call put it there.
+            if bound or await self._evidence.holds(record, str(target)):
                 await self._mounts.unmount(target, deadline=_soon())
             if made:
                 await in_thread(lambda: remove_target(target))

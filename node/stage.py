@@ -188,6 +188,7 @@ class Staging:
         # The mark goes first: a process that dies between mark and mount leaves a mark without a mount, which is
         # harmless; the other order would leave a mount that nobody knows to undo.
         await self._records.put(record)
+        entry: MountEntry | None = None
         try:
             options = mount_options(
                 fs_type, read_only=record.read_only, device_read_only=disk.read_only, flags=request.mount_flags
@@ -202,7 +203,7 @@ class Staging:
             # Last, because only from here on may publish trust the staging path.
             await self._records.put(replace(record, phase=Phase.STAGED))
         except BaseException:
-            await finish(self._undo(record), limit_s=UNDO_LIMIT_S)
+            await finish(self._undo(record, entry), limit_s=UNDO_LIMIT_S)
             raise
 
     async def _prepare(
@@ -248,8 +249,11 @@ class Staging:
                 f"asked for was {'read-only' if record.read_only else 'writable'}; look at the kernel's log.",
             )
 
-    async def _undo(self, record: StagedVolume) -> None:
+    async def _undo(self, record: StagedVolume, mounted: MountEntry | None) -> None:
         try:
+            if mounted is not None:
+                # Also when it turned out to be another disk: this call put it there.
+                await self._mounts.unmount(mounted.mount_point, deadline=_soon())
             await take_down(record, self._evidence, self._mounts, self._records)
         except CsiError as error:
             # The mark stays, so the next stage, unstage or start of this program tries again.

@@ -114,6 +114,7 @@ class FakeRunner:
             "xfs_growfs": self._grow_mounted,
             "btrfs": self._grow_mounted,
             "btrfstune": self._btrfstune,
+            "blockdev": self._blockdev,
             "mount": self._mount,
             "umount": self._umount,
         }
@@ -207,6 +208,14 @@ class FakeRunner:
             return 1, "", error or "ERROR: open ctree failed"
         disk.write(0, formats.with_uuid(disk.head, argv[argv.index("-M") + 1]))
         disk.unflushed.clear()
+        return 0, "", ""
+
+    def _blockdev(self, argv: list[str]) -> Answer:
+        disk = self._host.disk_at(Path(argv[-1]))
+        if disk is None:
+            return 1, "", f"blockdev: cannot open {argv[-1]}: No such device or address"
+        disk.read_only = argv[1] == "--setro"
+        (self._host.sys_root / "block" / disk.name / "ro").write_text(f"{int(disk.read_only)}\n")
         return 0, "", ""
 
     def _free_disk(self, argv: list[str]) -> tuple[FakeDisk | None, str]:
