@@ -10,6 +10,7 @@ import pytest
 
 from csi.errors import CsiError, ErrorKind
 from node.commands import OUTPUT_LIMIT_BYTES, HostRunner
+from node.model import CommandResult
 
 
 def soon(seconds: float = 20.0) -> float:
@@ -102,7 +103,7 @@ time.sleep(600)
 """
 
 
-async def started_family(fifo: Path, deadline: float) -> tuple["asyncio.Future[object]", list[int]]:
+async def started_family(fifo: Path, deadline: float) -> tuple["asyncio.Future[CommandResult]", list[int]]:
     os.mkfifo(fifo)
     task = asyncio.ensure_future(HostRunner().run(python(FAMILY, str(fifo)), deadline=deadline))
     return task, [int(word) for word in (await read_fifo_line(fifo)).split()]
