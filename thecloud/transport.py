@@ -27,7 +27,8 @@ TransportBase: TypeAlias = httpx.AsyncBaseTransport
 MAX_BODY_BYTES = 64 << 20
 MAX_RETRY_AFTER_S = 60.0
 _MAX_REQUEST_ID = 128
-_IDLE_CONNECTIONS = 32
+_IDLE_CONNECTIONS = 8
+"""Kept open between calls. The library looks through all of them several times per call, so that more cost more."""
 _IDLE_S = 30.0
 _CONNECTED = "connection.connect_tcp.complete"
 _CONNECT_SHARE = 0.9
