@@ -113,7 +113,7 @@ def snapshot(found: Snapshot) -> csi_pb2.Snapshot:
 
 def group(found: Group) -> csi_pb2.VolumeGroupSnapshot:
     """Describe a group snapshot; it is ready when every member is."""
-    members = [snapshot(member) for member in found.snapshots]
+    members = [snapshot(member) for member in sorted(found.snapshots, key=lambda member: member.id)]
     for member in members:
         member.group_snapshot_id = found.id
     return csi_pb2.VolumeGroupSnapshot(

@@ -17,6 +17,7 @@ from csi.errors import CsiError, ErrorKind
 REMEMBER_S = 10.0
 """How long a write outweighs a read that contradicts it; longer than replicas of the platform's database lag."""
 _MAX_REMEMBERED = 10_000
+_NOBODY = ""
 
 
 class CarefulPairs:
@@ -39,7 +40,9 @@ class CarefulPairs:
             await self._volumes.attach(volume_id, instance_id, read_only=False, deadline=deadline)
             self._written.note(volume_id, instance_id)
         except CloudError as failure:
-            if failure.cause not in (Cause.ATTACHED, Cause.CONFLICT, Cause.UNKNOWN):
+            if failure.cause is Cause.UNKNOWN:
+                self._written.note_unclear(volume_id, instance_id)
+            elif failure.cause not in (Cause.ATTACHED, Cause.CONFLICT):
                 raise
             unclear = failure
         volume = await self._read(volume_id, deadline=deadline)
@@ -51,17 +54,13 @@ class CarefulPairs:
 
     async def detach(self, volume_id: str, instance_id: str, *, deadline: float) -> None:
         """Detach if this instance holds the volume; anything else is left alone and a success."""
-        volume = await self._read(volume_id, deadline=deadline)
-        if volume is None or not volume.in_use or volume.instance_id != instance_id:
-            return
-        unclear: CloudError | None = None
-        try:
-            await self._volumes.detach(volume_id, instance_id, deadline=deadline)
-            self._written.note(volume_id, "")
-        except CloudError as failure:
-            if failure.cause not in (Cause.REFUSED, Cause.CONFLICT, Cause.MISSING, Cause.UNKNOWN):
-                raise
-            unclear = failure
+        # After an unclear detach no read can tell whether it happened, but the platform's answer to another one can:
+        # nobody else has got the volume since, as this is the only writer.
+        if not self._written.is_unclear(volume_id, {instance_id, _NOBODY}):
+            volume = await self._read(volume_id, deadline=deadline)
+            if volume is None or not volume.in_use or volume.instance_id != instance_id:
+                return
+        unclear = await self._release(volume_id, instance_id, deadline=deadline)
         after = await self._read(volume_id, deadline=deadline)
         if after is not None and after.in_use and after.instance_id == instance_id:
             raise CsiError(
@@ -70,18 +69,33 @@ class CarefulPairs:
                 f"{f' ({unclear.message})' if unclear else ''}; ask again",
             )
 
+    async def _release(self, volume_id: str, instance_id: str, *, deadline: float) -> CloudError | None:
+        """Send the detach; gives the error of an answer that has to be judged by what is there afterwards."""
+        try:
+            await self._volumes.detach(volume_id, instance_id, deadline=deadline)
+        except CloudError as failure:
+            if failure.cause is Cause.UNKNOWN:
+                self._written.note_unclear(volume_id, _NOBODY)
+            elif failure.cause in (Cause.REFUSED, Cause.CONFLICT, Cause.MISSING):
+                # What the platform refuses to detach is attached to nobody (platform contract 5.5).
+                self._written.note(volume_id, _NOBODY)
+            else:
+                raise
+            return failure
+        self._written.note(volume_id, _NOBODY)
+        return None
+
     async def _read(self, volume_id: str, *, deadline: float) -> Volume | None:
         """Read a volume; a read older than this process's own last write is refused as unknown."""
         volume = await self._volumes.get(volume_id, deadline=deadline)
-        written = self._written.holder(volume_id)
-        if written is None:
-            return volume
-        seen = volume.instance_id if volume is not None and volume.in_use else ""
-        if seen != written:
+        written = self._written.holders(volume_id)
+        seen = volume.instance_id if volume is not None and volume.in_use else _NOBODY
+        if written and seen not in written:
             raise CsiError(
                 ErrorKind.UNKNOWN_OUTCOME,
                 f"volume {volume_id}: the platform shows the holder {seen or 'nobody'}, though "
-                f"{written or 'nobody'} was written a moment ago; the answer may be old, ask again",
+                f"{' or '.join(sorted(holder or 'nobody' for holder in written))} was written a moment ago; the answer "
+                "may be old, ask again",
             )
         return volume
 
@@ -100,23 +114,37 @@ class CarefulPairs:
 
 
 class _RecentHolders:
-    """Who this process last gave each volume to, for as long as reads may be older than that."""
+    """Who may hold each volume by this process's own last writes, for as long as reads may be older than those."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._entries: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[frozenset[str], float]] = OrderedDict()
 
     def note(self, volume_id: str, holder: str) -> None:
-        self._entries[volume_id] = (holder, self._clock())
+        """Remember a write that the platform confirmed."""
+        self._keep(volume_id, frozenset({holder}))
+
+    def note_unclear(self, volume_id: str, holder: str) -> None:
+        """Remember a write that may have happened; without a confirmed one before it, it says nothing."""
+        before = self.holders(volume_id)
+        if before:
+            self._keep(volume_id, before | {holder})
+
+    def holders(self, volume_id: str) -> frozenset[str]:
+        """Give the possible holders (an empty text is nobody), or an empty set when nothing was written lately."""
+        if volume_id not in self._entries or self._is_old(volume_id):
+            return frozenset()
+        return self._entries[volume_id][0]
+
+    def is_unclear(self, volume_id: str, holders: set[str]) -> bool:
+        """Say whether the volume has exactly these possible holders, and more than one."""
+        return len(holders) > 1 and self.holders(volume_id) == holders
+
+    def _keep(self, volume_id: str, holders: frozenset[str]) -> None:
+        self._entries[volume_id] = (holders, self._clock())
         self._entries.move_to_end(volume_id)
         while self._entries and (len(self._entries) > _MAX_REMEMBERED or self._is_old(next(iter(self._entries)))):
             self._entries.popitem(last=False)
-
-    def holder(self, volume_id: str) -> str | None:
-        """Give the instance (empty: nobody) of the last write, or None when there was none lately."""
-        if volume_id not in self._entries or self._is_old(volume_id):
-            return None
-        return self._entries[volume_id][0]
 
     def _is_old(self, volume_id: str) -> bool:
         return self._clock() - self._entries[volume_id][1] > REMEMBER_S
