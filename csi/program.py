@@ -79,8 +79,10 @@ class Stop:
     @contextlib.asynccontextmanager
     async def interrupts_start(self) -> AsyncIterator[None]:
         """Raise StoppedError out of the block when the end is asked for while it runs."""
+        if self._wish.is_set():
+            raise StoppedError
         try:
-            async with asyncio.timeout(0 if self._wish.is_set() else None) as self._start:
+            async with asyncio.timeout(None) as self._start:
                 yield
         except TimeoutError:
             if self._start is not None and self._start.expired():

@@ -83,12 +83,21 @@ class RpcServer:
         if self._socket is not None:
             self._socket.claim()
             self._bind(f"unix:{self._socket.private_path}")
-            await self._server.start()
+            await self._listen()
             self._socket.publish()
         elif isinstance(self._endpoint, TcpEndpoint):
             port = self._bind(self._endpoint.authority)
             self._endpoint = TcpEndpoint(self._endpoint.host, port)
-            await self._server.start()
+            await self._listen()
+
+    async def _listen(self) -> None:
+        # A gRPC server that is cancelled while it starts can neither serve nor be stopped; the start takes no time.
+        start = asyncio.ensure_future(self._server.start())
+        try:
+            await asyncio.shield(start)
+        except asyncio.CancelledError:
+            await asyncio.wait({start})
+            raise
 
     def _bind(self, address: str) -> int:
         try:

@@ -1,7 +1,8 @@
 """A real gRPC server of the shell on a socket, and a channel to it."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import grpc
@@ -29,3 +30,10 @@ async def serving(
     interceptor = Interceptor(metrics=metrics or Metrics(), default_limit_s=default_limit_s)
     async with RpcServer(UnixEndpoint(path), services, interceptor, grace_s=5.0), channel_to(path) as channel:
         yield channel
+
+
+async def until(claim: Callable[[], bool]) -> None:
+    """Let the loop turn until a claim about another task's work holds."""
+    async with asyncio.timeout(20):
+        while not claim():  # noqa: ASYNC110 - what is waited for has no event of its own
+            await asyncio.sleep(0)

@@ -1,0 +1,60 @@
+from importlib import metadata
+from pathlib import Path
+
+import grpc.aio
+import pytest
+
+from csi import identity
+from csi.errors import CsiError, ErrorKind
+from csi.identity import DRIVER_NAME, Identity, expansion_capability, service_capability
+from csi.pb import csi_pb2, csi_pb2_grpc
+from csi.readiness import Check, Readiness, always_ready
+from tests.unit.csi.live import serving
+
+Service = csi_pb2.PluginCapability.Service
+Expansion = csi_pb2.PluginCapability.VolumeExpansion
+
+
+async def away(*, deadline: float) -> None:
+    raise CsiError(ErrorKind.UNKNOWN_OUTCOME, "the platform does not answer")
+
+
+async def ask(path: Path, method: str, request: object, check: Check = always_ready):
+    readiness = Readiness(check)
+    capabilities = [service_capability(Service.CONTROLLER_SERVICE), expansion_capability(Expansion.ONLINE)]
+    servicer = Identity(capabilities=capabilities, readiness=readiness)
+
+    def add(server: grpc.aio.Server) -> None:
+        csi_pb2_grpc.add_IdentityServicer_to_server(servicer, server)
+
+    async with serving(path, [add]) as channel:
+        answer = await getattr(csi_pb2_grpc.IdentityStub(channel), method)(request)
+    await readiness.aclose()
+    return answer
+
+
+async def test_the_name_is_a_domain_and_the_version_that_of_the_distribution(tmp_path: Path) -> None:
+    info = await ask(tmp_path / "s", "GetPluginInfo", csi_pb2.GetPluginInfoRequest())
+    assert info.name == DRIVER_NAME == "csi.thecloud.io"
+    assert info.vendor_version == metadata.version("thecloud-kubernetes")
+
+
+def test_code_that_is_not_installed_has_an_unknown_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "DISTRIBUTION", "a-distribution-that-nobody-installed")
+    assert identity.vendor_version() == "unknown"
+
+
+async def test_the_capabilities_are_those_that_the_program_was_given(tmp_path: Path) -> None:
+    answer = await ask(tmp_path / "s", "GetPluginCapabilities", csi_pb2.GetPluginCapabilitiesRequest())
+    assert [capability.service.type for capability in answer.capabilities] == [Service.CONTROLLER_SERVICE, 0]
+    assert answer.capabilities[1].volume_expansion.type == Expansion.ONLINE
+
+
+async def test_probe_says_ready(tmp_path: Path) -> None:
+    assert (await ask(tmp_path / "s", "Probe", csi_pb2.ProbeRequest())).ready.value is True
+
+
+async def test_probe_answers_not_ready_instead_of_failing_because_sidecars_wait_for_that(tmp_path: Path) -> None:
+    answer = await ask(tmp_path / "s", "Probe", csi_pb2.ProbeRequest(), away)
+    assert answer.HasField("ready")
+    assert answer.ready.value is False

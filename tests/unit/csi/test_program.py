@@ -1,0 +1,362 @@
+"""Whole programs: in this process, and once as a process of their own with real signals."""
+
+# ruff: noqa: N802 - servicers are named by the protocol
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from csi.endpoint import EndpointError, TcpEndpoint, UnixEndpoint
+from csi.errors import CsiError, ErrorKind
+from csi.identity import service_capability
+from csi.metrics import Metrics
+from csi.pb import csi_pb2, csi_pb2_grpc, pluginregistration_pb2, pluginregistration_pb2_grpc
+from csi.program import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Plugin, Stop, StoppedError, main, serve
+from csi.registration import Registration
+from csi.settings import ShellSettings
+from tests.unit.csi.live import channel_to, until
+
+ROOT = Path(__file__).resolve().parents[3]
+Build = Callable[[ShellSettings, Metrics], contextlib.AbstractAsyncContextManager[Plugin]]
+
+
+def settings_for(folder: Path, **changes: Any) -> ShellSettings:
+    return ShellSettings(**{"endpoint": UnixEndpoint(folder / "csi.sock"), "http_endpoint": None} | changes)
+
+
+def building(order: list[str], **parts: Any) -> Build:
+    @contextlib.asynccontextmanager
+    async def build(settings: ShellSettings, metrics: Metrics) -> AsyncIterator[Plugin]:
+        order.append("opened")
+        try:
+            yield Plugin(**{"services": ()} | parts)
+        finally:
+            order.append("closed")
+
+    return build
+
+
+@contextlib.asynccontextmanager
+async def running(settings: ShellSettings, build: Build) -> AsyncIterator["asyncio.Task[None]"]:
+    stop = Stop()
+    task = asyncio.create_task(serve(settings, build, stop=stop))
+    assert isinstance(settings.endpoint, UnixEndpoint)
+    path = settings.endpoint.path
+    await until(lambda: task.done() or path.exists())
+    try:
+        yield task
+    finally:
+        stop()
+        await asyncio.wait({task})
+
+
+async def fetch(port: int, path: str) -> tuple[int, bytes]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.1\r\n\r\n".encode())
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    return int(head.split()[1]), body
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_identity_is_served_with_what_the_program_offers(tmp_path: Path) -> None:
+    order: list[str] = []
+    capability = service_capability(csi_pb2.PluginCapability.Service.CONTROLLER_SERVICE)
+    settings = settings_for(tmp_path)
+    async with running(settings, building(order, capabilities=(capability,))) as task:
+        async with channel_to(tmp_path / "csi.sock") as channel:
+            stub = csi_pb2_grpc.IdentityStub(channel)
+            assert (await stub.Probe(csi_pb2.ProbeRequest())).ready.value
+            answer = await stub.GetPluginCapabilities(csi_pb2.GetPluginCapabilitiesRequest())
+            assert list(answer.capabilities) == [capability]
+        assert order == ["opened"]
+    assert task.exception() is None
+    assert order == ["opened", "closed"]
+    assert not (tmp_path / "csi.sock").exists()
+
+
+async def test_what_the_program_opened_is_closed_after_the_last_call_has_ended(tmp_path: Path) -> None:
+    order: list[str] = []
+    started, finish = asyncio.Event(), asyncio.Event()
+
+    class Slow(csi_pb2_grpc.ControllerServicer):
+        async def DeleteVolume(self, request: Any, context: Any) -> csi_pb2.DeleteVolumeResponse:
+            started.set()
+            await finish.wait()
+            order.append("call ended")
+            return csi_pb2.DeleteVolumeResponse()
+
+    def add(server: grpc.aio.Server) -> None:
+        csi_pb2_grpc.add_ControllerServicer_to_server(Slow(), server)
+
+    async with channel_to(tmp_path / "csi.sock") as channel:
+        async with running(settings_for(tmp_path), building(order, services=(add,))):
+            call = csi_pb2_grpc.ControllerStub(channel).DeleteVolume(csi_pb2.DeleteVolumeRequest(volume_id="v"))
+            await started.wait()
+            asyncio.get_running_loop().call_soon(finish.set)
+        await call
+    assert order == ["opened", "call ended", "closed"]
+
+
+async def test_live_does_not_depend_on_the_platform_and_ready_does(tmp_path: Path) -> None:
+    async def away(*, deadline: float) -> None:
+        raise CsiError(ErrorKind.UNKNOWN_OUTCOME, "the platform does not answer")
+
+    port = free_port()
+    settings = settings_for(tmp_path, http_endpoint=TcpEndpoint("127.0.0.1", port))
+    async with running(settings, building([], ready=away)):
+        assert await fetch(port, "/healthz") == (200, b"ok\n")
+        assert await fetch(port, "/readyz") == (503, b"the platform does not answer\n")
+        status, body = await fetch(port, "/metrics")
+        assert status == 200
+        assert b"thecloud_csi_rpc_in_flight" in body
+
+
+async def test_live_answers_while_the_program_still_starts_and_a_stop_ends_the_start(tmp_path: Path) -> None:
+    port = free_port()
+    starting, closed = asyncio.Event(), asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def build(settings: ShellSettings, metrics: Metrics) -> AsyncIterator[Plugin]:
+        starting.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+        yield Plugin(services=())
+
+    stop = Stop()
+    settings = settings_for(tmp_path, http_endpoint=TcpEndpoint("127.0.0.1", port))
+    task = asyncio.create_task(serve(settings, build, stop=stop))
+    await starting.wait()
+    assert await fetch(port, "/healthz") == (200, b"ok\n")
+    assert await fetch(port, "/readyz") == (503, b"starting or ending\n")
+    stop()
+    stop()
+    with pytest.raises(StoppedError):
+        await task
+    assert closed.is_set()
+
+
+async def test_a_stop_before_the_start_serves_nothing(tmp_path: Path) -> None:
+    stop = Stop()
+    stop()
+    with pytest.raises(StoppedError):
+        await serve(settings_for(tmp_path), building([]), stop=stop)
+    assert not (tmp_path / "csi.sock").exists()
+
+
+async def test_a_time_limit_inside_the_start_is_not_taken_for_a_stop(tmp_path: Path) -> None:
+    @contextlib.asynccontextmanager
+    async def build(settings: ShellSettings, metrics: Metrics) -> AsyncIterator[Plugin]:
+        raise TimeoutError("the platform did not answer")
+        yield
+
+    with pytest.raises(TimeoutError, match="did not answer"):
+        await serve(settings_for(tmp_path), build, stop=Stop())
+
+
+async def test_background_work_is_cancelled_at_the_end(tmp_path: Path) -> None:
+    ended = asyncio.Event()
+
+    async def listen() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with running(settings_for(tmp_path), building([], tasks={"listener": listen})) as task:
+        pass
+    assert task.exception() is None
+    assert ended.is_set()
+
+
+async def test_background_work_that_fails_ends_the_program(tmp_path: Path) -> None:
+    async def fail() -> None:
+        raise OSError("the socket is gone")
+
+    order: list[str] = []
+    async with running(settings_for(tmp_path), building(order, tasks={"listener": fail})) as task:
+        with pytest.raises(ExceptionGroup) as caught:
+            await task
+    assert caught.group_contains(OSError, match="the socket is gone")
+    assert order == ["opened", "closed"]
+
+
+async def test_a_refusal_of_the_kubelet_ends_the_program(tmp_path: Path) -> None:
+    registration = Registration(socket=tmp_path / "reg.sock", endpoint=tmp_path / "csi.sock")
+    async with running(settings_for(tmp_path), building([], registration=registration)) as task:
+        await until(lambda: task.done() or registration.socket.exists())
+        async with channel_to(registration.socket) as channel:
+            stub = pluginregistration_pb2_grpc.RegistrationStub(channel)
+            info = await stub.GetInfo(pluginregistration_pb2.InfoRequest())
+            assert info.endpoint == str(tmp_path / "csi.sock")
+            await stub.NotifyRegistrationStatus(pluginregistration_pb2.RegistrationStatus(error="no such node"))
+        with pytest.raises(ExceptionGroup) as caught:
+            await task
+    assert "no such node" in str(caught.value.exceptions[0])
+    assert not registration.socket.exists()
+
+
+async def test_a_second_instance_fails_and_the_first_goes_on(tmp_path: Path) -> None:
+    async with running(settings_for(tmp_path), building([])) as task:
+        with pytest.raises(EndpointError):
+            await serve(settings_for(tmp_path), building([]), stop=Stop())
+        assert not task.done()
+        async with channel_to(tmp_path / "csi.sock") as channel:
+            await csi_pb2_grpc.IdentityStub(channel).Probe(csi_pb2.ProbeRequest())
+
+
+def test_bad_settings_are_told_line_by_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    assert main("tc-x", "Tests.", ShellSettings, building([]), ["--nonsense", "1"]) == EXIT_USAGE
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("tc-x: --nonsense")
+    assert lines[1].startswith("tc-x: --endpoint is missing")
+
+
+def test_help_is_given_without_any_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("tc-x", "Tests.", ShellSettings, building([]), ["--help"]) == EXIT_OK
+    assert capsys.readouterr().out.startswith("usage: tc-x")
+
+
+PROGRAM = """
+import asyncio, contextlib, sys
+from csi.errors import CsiError, ErrorKind
+from csi.pb import csi_pb2, csi_pb2_grpc
+from csi.program import Plugin, main
+from csi.settings import ShellSettings
+
+class Slow(csi_pb2_grpc.ControllerServicer):
+    async def DeleteVolume(self, request, context):
+        try:
+            await asyncio.sleep(3600 if request.volume_id == "slow" else 0.05)
+        except asyncio.CancelledError:
+            print("rolled back", flush=True)
+            raise
+        return csi_pb2.DeleteVolumeResponse()
+
+@contextlib.asynccontextmanager
+async def build(settings, metrics):
+    mode = sys.argv[1]
+    if mode == "domain":
+        raise CsiError(ErrorKind.INTERNAL, "this host has no name")
+    if mode == "defect":
+        raise ZeroDivisionError("defect")
+    if mode == "endless":
+        print("starting", flush=True)
+        await asyncio.Event().wait()
+    yield Plugin(services=[lambda server: csi_pb2_grpc.add_ControllerServicer_to_server(Slow(), server)])
+    print("closed", flush=True)
+
+sys.exit(main("tc-x", "Tests.", ShellSettings, build, sys.argv[2:]))
+"""
+
+
+@contextlib.asynccontextmanager
+async def process(mode: str, folder: Path, *flags: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        PROGRAM,
+        mode,
+        *("--endpoint", f"unix://{folder}/csi.sock", "--http-endpoint", "off", *flags),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield child
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+
+
+@contextlib.asynccontextmanager
+async def ready_channel(folder: Path) -> AsyncIterator[csi_pb2_grpc.ControllerStub]:
+    async with asyncio.timeout(20):
+        while not (folder / "csi.sock").exists():  # noqa: ASYNC110 - another process makes it
+            await asyncio.sleep(0.01)
+    async with channel_to(folder / "csi.sock") as channel:
+        yield csi_pb2_grpc.ControllerStub(channel)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_lets_running_calls_finish_and_ends_with_success(tmp_path: Path, number: signal.Signals) -> None:
+    async with process("serve", tmp_path) as child, ready_channel(tmp_path) as stub:
+        call = stub.DeleteVolume(csi_pb2.DeleteVolumeRequest(volume_id="quick"))
+        await call
+        child.send_signal(number)
+        out, _ = await child.communicate()
+    assert child.returncode == EXIT_OK
+    assert out == b"closed\n"
+    assert not (tmp_path / "csi.sock").exists()
+
+
+async def test_a_call_beyond_the_grace_time_is_rolled_back_before_the_process_ends(tmp_path: Path) -> None:
+    async with process("serve", tmp_path, "--grace-s", "0.1") as child, ready_channel(tmp_path) as stub:
+        call = stub.DeleteVolume(csi_pb2.DeleteVolumeRequest(volume_id="slow"))
+        await stub.DeleteVolume(csi_pb2.DeleteVolumeRequest(volume_id="quick"))
+        child.terminate()
+        out, _ = await child.communicate()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call
+    assert child.returncode == EXIT_OK
+    assert out == b"rolled back\nclosed\n"
+
+
+async def test_a_signal_during_the_start_ends_it(tmp_path: Path) -> None:
+    async with process("endless", tmp_path) as child:
+        assert child.stdout is not None
+        assert await child.stdout.readline() == b"starting\n"
+        child.terminate()
+        _, err = await child.communicate()
+    assert child.returncode == EXIT_OK
+    assert b"asked to end before anything was served" in err
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "traceback"),
+    [("domain", b"the program ends: this host has no name", False), ("defect", b"unexpected error", True)],
+)
+async def test_a_start_that_fails_says_why_and_ends_with_an_error(
+    tmp_path: Path, mode: str, text: bytes, *, traceback: bool
+) -> None:
+    async with process(mode, tmp_path) as child:
+        _, err = await child.communicate()
+    assert child.returncode == EXIT_FAILED
+    assert text in err
+    assert (b"Traceback" in err) is traceback
+
+
+async def test_a_process_that_was_killed_is_followed_by_one_that_serves(tmp_path: Path) -> None:
+    async with process("serve", tmp_path) as child, ready_channel(tmp_path):
+        child.kill()
+        await child.communicate()
+    assert (tmp_path / "csi.sock").exists()
+    async with process("serve", tmp_path) as child, channel_to(tmp_path / "csi.sock") as channel:
+        stub = csi_pb2_grpc.IdentityStub(channel)
+        answer = await stub.Probe(csi_pb2.ProbeRequest(), timeout=20, wait_for_ready=True)
+        assert answer.ready.value
+        child.terminate()
+        await child.communicate()
+    assert child.returncode == EXIT_OK
