@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import httpx
 import pytest
 
 from controller.answers import plugin_capabilities
@@ -46,6 +47,57 @@ FINAL = frozenset(
 MODES = pb.VolumeCapability.AccessMode
 
 
+class Hold:
+    """One call to the platform that waits on its way until it is let go."""
+
+    def __init__(self, method: str, end: str) -> None:
+        self.method = method
+        self.end = end
+        self._arrived = asyncio.Event()
+        self._let_go = asyncio.Event()
+
+    async def arrived(self) -> None:
+        """Wait until the call is on its way."""
+        await self._arrived.wait()
+
+    def let_go(self) -> None:
+        """Let the call go on."""
+        self._let_go.set()
+
+    def takes(self, request: httpx.Request) -> bool:
+        fits = request.method == self.method and request.url.path.endswith(self.end)
+        return fits and not self._arrived.is_set()
+
+    async def keep(self) -> None:
+        self._arrived.set()
+        await self._let_go.wait()
+
+
+class Gate(httpx.AsyncBaseTransport):
+    """The way to the platform, where single calls can be held."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+        self._holds: list[Hold] = []
+
+    @contextlib.asynccontextmanager
+    async def holding(self, method: str, end: str) -> AsyncIterator[Hold]:
+        """Hold the first call of this method whose path ends so."""
+        hold = Hold(method, end)
+        self._holds.append(hold)
+        try:
+            yield hold
+        finally:
+            self._holds.remove(hold)
+            hold.let_go()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        for hold in self._holds:
+            if hold.takes(request):
+                await hold.keep()
+        return await self._inner.handle_async_request(request)
+
+
 @dataclass(frozen=True)
 class Rig:
     """Stubs of the running controller, and the platform under it."""
@@ -56,6 +108,7 @@ class Rig:
     cloud: RunningCloud
     client: Client
     rules: Rules
+    gate: Gate
 
     def calls(self) -> dict[str, int]:
         """Count what the platform saw since the last reset, discovery left out."""
@@ -119,7 +172,8 @@ async def running_rig(data_dir: Path, *, tier: str = "extended", **options: Any)
 @contextlib.asynccontextmanager
 async def restarted(cloud: RunningCloud, *, clock: Callable[[], float] | None = None) -> AsyncIterator[Rig]:
     """Run a controller that knows nothing yet on a platform that has been there for a while."""
-    async with open_client(cloud) as client:
+    gate = Gate(cloud.transport)
+    async with open_client(cloud, gate) as client:
         rules = wire_rules(open_cloud(client, relist_pause_s=0.0), OURS, absence_confirm_s=0.01, clock=clock)
         async with (
             contextlib.aclosing(Readiness(always_ready)) as readiness,
@@ -133,22 +187,20 @@ async def restarted(cloud: RunningCloud, *, clock: Callable[[], float] | None = 
                 cloud=cloud,
                 client=client,
                 rules=rules,
+                gate=gate,
             )
 
 
-def open_client(cloud: RunningCloud, **changes: Any) -> Client:
+def open_client(cloud: RunningCloud, transport: httpx.AsyncBaseTransport | None = None) -> Client:
     """Give a client that neither waits for the network nor for chance."""
     settings = PlatformSettings(
-        **{
-            "base_url": cloud.base_url,
-            "api_key": cloud.api_key,
-            "requests_per_s": 10_000.0,
-            "burst": 10_000,
-            "listing_window_s": 0.0,
-            **changes,
-        }
+        base_url=cloud.base_url,
+        api_key=cloud.api_key,
+        requests_per_s=10_000.0,
+        burst=10_000,
+        listing_window_s=0.0,
     )
-    return Client(settings, transport=cloud.transport, jitter=lambda: 0.0)
+    return Client(settings, transport=transport or cloud.transport, jitter=lambda: 0.0)
 
 
 async def features_of(client: Client) -> frozenset[str]:

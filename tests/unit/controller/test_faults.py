@@ -189,3 +189,16 @@ def _small(name: str) -> pb.CreateVolumeRequest:
     return pb.CreateVolumeRequest(
         name=name, capacity_range=pb.CapacityRange(required_bytes=GIB), volume_capabilities=[capability()]
     )
+
+
+async def test_an_unclear_detach_is_not_judged_by_a_read_from_before_the_attach(strict: Rig):
+    volume = await strict.create()
+    strict.cloud.faults.add(Fault(Kind.STALE_READ, "GET", seconds=3600))
+    await attempted(strict.publish(volume.volume_id))
+    strict.cloud.faults.add(Fault(Kind.ERROR_BEFORE, "POST", "/volumes/{ref}/detach"))
+    # The read still shows the free volume of before; only the platform's answer to a second detach is worth anything.
+    await attempted(strict.unpublish(volume.volume_id))
+    await attempted(strict.unpublish(volume.volume_id))
+    strict.cloud.faults.clear()
+    await until_ok(lambda: strict.unpublish(volume.volume_id))
+    assert await holders(strict) == [None]
