@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from csi.capability import AccessMode, Capability, parse_capabilities, parse_capability
@@ -7,10 +9,10 @@ from csi.pb import csi_pb2
 Mode = csi_pb2.VolumeCapability.AccessMode
 
 
-def mounted(mode: int = Mode.SINGLE_NODE_WRITER, **mount: object) -> csi_pb2.VolumeCapability:
+def mounted(mode: int = 1, **mount: Any) -> csi_pb2.VolumeCapability:
     return csi_pb2.VolumeCapability(
         mount=csi_pb2.VolumeCapability.MountVolume(**mount),
-        access_mode=csi_pb2.VolumeCapability.AccessMode(mode=mode),
+        access_mode=Mode.FromString(b"\x08" + bytes([mode])),
     )
 
 
@@ -84,7 +86,7 @@ def test_an_unset_unknown_or_undefined_mode_is_refused() -> None:
         ({"volume_mount_group": "g" * 129}, "mount.volume_mount_group has 129 bytes"),
     ],
 )
-def test_oversized_or_unprintable_parts_are_refused(mount: dict[str, object], problem: str) -> None:
+def test_oversized_or_unprintable_parts_are_refused(mount: dict[str, Any], problem: str) -> None:
     assert problem in refused(mounted(**mount))
 
 

@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -64,7 +64,7 @@ async def succeed(request: csi_pb2.DeleteVolumeRequest, context: Any) -> csi_pb2
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, dict[str, Any]]]:
-    return [(record.levelno, record.fields) for record in caplog.records if record.name == "csi.rpc"]
+    return [(record.levelno, vars(record)["fields"]) for record in caplog.records if record.name == "csi.rpc"]
 
 
 @pytest.mark.parametrize("kind", list(ErrorKind))
@@ -121,6 +121,7 @@ async def test_an_abort_by_the_servicer_keeps_its_code(tmp_path: Path, caplog: p
 
     async def handler(request: csi_pb2.DeleteVolumeRequest, context: Any) -> csi_pb2.DeleteVolumeResponse:
         await context.abort(grpc.StatusCode.OUT_OF_RANGE, "own words")
+        raise AssertionError("abort raises")
 
     assert await status_of(tmp_path / "s", handler) == (grpc.StatusCode.OUT_OF_RANGE, "own words")
     assert [fields["code"] for _, fields in lines(caplog)] == ["OUT_OF_RANGE"]
@@ -290,7 +291,7 @@ async def test_waiting_for_idle_names_the_call_that_does_not_end(tmp_path: Path)
     loop = asyncio.get_running_loop()
     assert await interceptor.wait_idle(deadline=loop.time()) == []
     task = asyncio.create_task(
-        interceptor._serve("NodeStageVolume", behavior, csi_pb2.NodeStageVolumeRequest(), Waiting())
+        interceptor._serve("NodeStageVolume", behavior, csi_pb2.NodeStageVolumeRequest(), cast("Any", Waiting()))
     )
     await started.wait()
     (name,) = await interceptor.wait_idle(deadline=loop.time())

@@ -37,7 +37,7 @@ def test_everything_else_is_shown_with_its_names() -> None:
         volume_capabilities=[
             csi_pb2.VolumeCapability(
                 mount=csi_pb2.VolumeCapability.MountVolume(fs_type="xfs", mount_flags=["noatime"]),
-                access_mode=csi_pb2.VolumeCapability.AccessMode(mode=1),
+                access_mode=csi_pb2.VolumeCapability.AccessMode(mode="SINGLE_NODE_WRITER"),
             )
         ],
         parameters={"b": "2", "a": "1"},
@@ -55,7 +55,8 @@ def test_everything_else_is_shown_with_its_names() -> None:
 
 
 def test_an_undefined_enum_value_is_shown_as_its_number() -> None:
-    assert Redactor().redact(csi_pb2.VolumeCapability.AccessMode(mode=77)) == {"mode": 77}
+    mode = csi_pb2.VolumeCapability.AccessMode.FromString(b"\x08\x4d")
+    assert Redactor().redact(mode) == {"mode": 77}
 
 
 def test_what_is_logged_of_a_huge_request_is_small() -> None:

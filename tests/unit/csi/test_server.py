@@ -173,7 +173,7 @@ async def test_bytes_that_are_no_message_are_refused_and_the_server_goes_on(tmp_
     work, path = Work(), tmp_path / "s"
     work.finish.set()
     async with make(UnixEndpoint(path), work.add), channel_to(path) as channel:
-        raw = channel.unary_unary("/csi.v1.Controller/DeleteVolume")
+        raw: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/csi.v1.Controller/DeleteVolume")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await raw(b"\xff\xff\xff")
         assert caught.value.code() in {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
