@@ -82,7 +82,7 @@ class Doctor:
         self, client: Client, ownership: Ownership, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         self._client = client
-        self._cloud: Cloud = open_cloud(client)
+        self._cloud: Cloud = open_cloud(client, relist_pause_s=0.0)
         self._ownership = ownership
         self._now = now
 

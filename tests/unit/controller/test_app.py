@@ -1,0 +1,95 @@
+import asyncio
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from controller import app
+from controller.app import await_features, build, main
+from controller.platform import PlatformOffer
+from controller.settings import ControllerSettings
+from csi.errors import CsiError, ErrorKind
+from csi.metrics import Metrics
+from csi.pb import csi_pb2 as pb
+from csi.settings import read_settings
+from devcloud.faults import Fault, Kind
+from tests.support.devcloud import devcloud_app
+from tests.unit.controller.rig import features_of, open_client
+
+
+def settings(**environ: str) -> ControllerSettings:
+    good = {
+        "TC_ENDPOINT": "unix:///run/x.sock",
+        "TC_PLATFORM_URL": "http://127.0.0.1:1",
+        "TC_CLUSTER_ID": "c",
+        "TC_API_KEY": "thecloud_secret",
+    }
+    return read_settings(ControllerSettings, [], good | environ)
+
+
+async def test_a_platform_that_is_away_at_the_start_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    async with devcloud_app(tmp_path) as cloud, open_client(cloud) as client:
+        cloud.faults.add(Fault(Kind.NOT_FOUND_PLAIN, "GET", "/instance-types"))
+        cloud.faults.add(Fault(Kind.UNAUTHORIZED, "GET", "/capabilities", count=8))
+        with caplog.at_level(logging.WARNING):
+            features = await await_features(PlatformOffer(client), pause_s=0.0)
+        assert features == await features_of(client)
+        assert "asking again" in caplog.text
+
+
+async def test_the_plugin_is_built_ready_and_counts_its_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async with devcloud_app(tmp_path) as cloud:
+        monkeypatch.setattr(app, "Client", lambda given, **options: _through(cloud, options))
+        metrics = Metrics()
+        async with build(settings(), metrics) as plugin:
+            assert pb.PluginCapability.Service.CONTROLLER_SERVICE in {one.service.type for one in plugin.capabilities}
+            assert len(plugin.services) == 2
+            await plugin.ready(deadline=asyncio.get_running_loop().time() + 5)
+            cloud.faults.add(Fault(Kind.UNAUTHORIZED, "GET", "/instance-types", count=None))
+            with pytest.raises(CsiError) as caught:
+                await plugin.ready(deadline=asyncio.get_running_loop().time() + 5)
+            assert caught.value.kind is ErrorKind.UNAUTHENTICATED
+        assert b'route="GET /capabilities"' in metrics.render()
+
+
+def _through(cloud, options):
+    from thecloud.client import Client
+    from thecloud.settings import PlatformSettings
+
+    given = PlatformSettings(base_url=cloud.base_url, api_key=cloud.api_key)
+    return Client(given, transport=cloud.transport, jitter=lambda: 0.0, **options)
+
+
+async def test_a_file_without_certificates_is_named(tmp_path: Path):
+    file = tmp_path / "ca.pem"
+    file.write_text("no certificate")
+    with pytest.raises(CsiError) as caught:
+        async with build(settings(TC_CA_FILE=str(file), TC_PLATFORM_URL="https://127.0.0.1:1"), Metrics()):
+            pass
+    assert str(file) in caught.value.message
+
+
+def test_help_and_wrong_settings_end_before_anything_is_opened(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("TC_CLUSTER_ID", "TC_PLATFORM_URL", "TC_ENDPOINT", "TC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["--help"]) == 0
+    assert main(["serve", "--help"]) == 0
+    assert main(["doctor", "--help"]) == 0
+    assert "--adopt-name-prefix" in capsys.readouterr().out
+    assert main(["serve"]) == main([]) == 2
+    assert main(["doctor", "--node", "a"]) == 2
+    assert "--cluster-id is missing" in capsys.readouterr().err
+
+
+def test_the_doctor_ends_with_1_when_something_is_bad(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TC_API_KEY", "thecloud_secret")
+    argv = ["--platform-url", "http://127.0.0.1:1", "--cluster-id", "c", "--output", "json", "--limit-s", "2"]
+    assert main(["doctor", *argv]) == 1
+    report = capsys.readouterr().out
+    assert json.loads(report)["ok"] is False
+    assert "thecloud_secret" not in report
