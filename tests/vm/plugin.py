@@ -97,6 +97,15 @@ class NodePlugin:
         answer = await self._stub.NodeGetVolumeStats(request, timeout=RPC_TIMEOUT_S)
         return next(int(usage.total) for usage in answer.usage if usage.unit == pb.VolumeUsage.BYTES)
 
+    async def size_of(self, path: str) -> int:
+        """Give the size of the file system at a path, as the guest's kernel says."""
+        blocks, block_bytes = (await self.guest.run("stat", "-f", "-c", "%b %S", path)).output.split()
+        return int(blocks) * int(block_bytes)
+
+    async def device_at(self, path: str) -> str:
+        """Give the device that is mounted at a path of the guest."""
+        return (await self.guest.run("findmnt", "-n", "-o", "SOURCE", path)).output.strip()
+
     async def metric(self, name: str) -> float:
         """Give the sum of a metric over all of its labels; 0 when it was never counted."""
         url = f"http://127.0.0.1:{self.guest.port(HTTP_PORT)}/metrics"

@@ -14,7 +14,7 @@ from tests.vm.volumes import SIZE_BYTES, blank_disk, content, fs_uuid, new_volum
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LARGE_BYTES = 2 * SIZE_BYTES
-NEARLY = 0.9
+NEARLY = 0.8
 """Share of the disk that a grown file system offers at least; the rest is its own administration."""
 
 

@@ -36,7 +36,7 @@ from tests.vm.writelog import Survival, read_log, rebuild
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LARGE_BYTES = 2 * SIZE_BYTES
-NEARLY = 0.9
+NEARLY = 0.8
 GROWTH_WRITE = {"ext4": 12, "xfs": 6}
 """A write after the mount and before the end of the growth."""
 

@@ -27,5 +27,5 @@ def look_and_tell(devices: node.devices.Devices) -> tuple[Device, ...]:
 
 if __name__ == "__main__":
     node.devices.RESCAN_S = 3600.0
-    node.devices.Devices.scan = look_and_tell  # type: ignore[method-assign]
+    node.devices.Devices.scan = look_and_tell  # type: ignore[assignment]
     sys.exit(node.app.main())
