@@ -3,8 +3,9 @@
 Crashes are part of the simulation: once the host is dead, no record is written any more, as in a killed process.
 """
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from node.settings import NodeSettings
 from node.state import StagedVolume, VolumeRecords
 from tests.support.fake_disks import CrashError, FakeDisk
 from tests.support.fake_host import FakeHost
+from tests.support.fake_tools import FakeRunner
 
 VOLUME = "0b5e2f9c-6a51-4c0e-9d0e-5d3c1f7a2b10"
 SERIAL = "0b5e2f9c6a514c0e9d0e"
@@ -48,11 +50,36 @@ class FragileRecords(VolumeRecords):
         super()._remove(path)
 
 
+class NodeRunner(FakeRunner):
+    """The simulated tools and `blockdev`, which only the node's own domain uses."""
+
+    def _tools(self):
+        return {**super()._tools(), "blockdev": self._blockdev}
+
+    def answer_versions(self) -> None:
+        """Let tools tell their version, which the plugin itself asks of few."""
+        self._with_versions = True
+
+    def _answer(self, program: str, argv: list[str]) -> tuple[int, str, str]:
+        if getattr(self, "_with_versions", False) and argv[1:] in (["-V"], ["--version"]):
+            return 0, f"{program} 1.0", ""
+        return super()._answer(program, argv)
+
+    def _blockdev(self, argv: list[str]) -> tuple[int, str, str]:
+        disk = self._host.disk_at(Path(argv[-1]))
+        if disk is None:
+            return 1, "", f"blockdev: cannot open {argv[-1]}: No such device or address"
+        disk.read_only = argv[1] == "--setro"
+        (self._host.sys_root / "block" / disk.name / "ro").write_text(f"{int(disk.read_only)}\n")
+        return 0, "", ""
+
+
 class Plugin:
     """One node plugin on a simulated host. `start` again is a restart of its process."""
 
     def __init__(self, folder: Path, host: FakeHost | None = None, *, name: str = "node", **settings: Any) -> None:
         self.host = host or FakeHost(folder)
+        self.host.runner = NodeRunner(self.host)
         self.folder = folder.resolve() / name
         self.folder.mkdir()
         boot_id = self.host.proc_root / "sys/kernel/random/boot_id"
@@ -209,6 +236,12 @@ class Plugin:
         return self.host.plug(serial, **{"size_bytes": SIZE, **changes})
 
 
+async def until(condition: Callable[[], Any]) -> None:
+    """Let other tasks run until the condition holds; the test's own time limit bounds it."""
+    while not condition():  # noqa: ASYNC110 - the simulated host tells of nothing
+        await asyncio.sleep(0)
+
+
 def capability(**changes: Any) -> pb.VolumeCapability:
     """A VolumeCapability: ext4, one writer, unless told otherwise."""
     mode = pb.VolumeCapability.AccessMode(mode=changes.get("mode", Mode.SINGLE_NODE_WRITER))
@@ -220,4 +253,4 @@ def capability(**changes: Any) -> pb.VolumeCapability:
     return pb.VolumeCapability(mount=mount, access_mode=mode)
 
 
-__all__ = ["SERIAL", "SIZE", "VOLUME", "CrashError", "Mode", "Plugin", "capability"]
+__all__ = ["SERIAL", "SIZE", "VOLUME", "CrashError", "Mode", "Plugin", "capability", "until"]

@@ -7,7 +7,7 @@ import pytest
 
 from csi.errors import CsiError, ErrorKind
 from csi.validate import SizeRange
-from tests.support.node_plugin import SIZE, VOLUME, Mode, Plugin
+from tests.support.node_plugin import SIZE, VOLUME, Mode, Plugin, until
 
 
 async def expand(plugin: Plugin, path: str, required: int = 0, limit: int = 0, volume: str = VOLUME) -> int:
@@ -62,8 +62,7 @@ async def test_a_size_that_arrives_late_is_waited_for(plugin: Plugin) -> None:
     await plugin.stage()
     plugin.parts.expansion._device_wait_s = 5.0
     task = asyncio.create_task(expand(plugin, plugin.staging(), 2 * SIZE))
-    while not plugin.host.events._bells:
-        await asyncio.sleep(0)
+    await until(lambda: plugin.host.events._bells)
     plugin.host.grow_disk(disk, 2 * SIZE)
     plugin.host.events.ring()
     assert await task == 2 * SIZE

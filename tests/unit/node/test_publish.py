@@ -1,4 +1,5 @@
 """Publishing: only the staged volume itself reaches a pod, as asked for, once per path."""
+# ruff: noqa: ASYNC240 - a few files of a temporary folder
 
 import asyncio
 from dataclasses import replace

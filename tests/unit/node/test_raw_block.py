@@ -1,4 +1,5 @@
 """Raw block: the disk's own node reaches the pod, nothing is formatted, read-only means that the kernel refuses."""
+# ruff: noqa: ASYNC240 - a few files of a temporary folder
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,5 @@
 """A restarted process believes the kernel, not its records."""
+# ruff: noqa: ASYNC240 - a few files of a temporary folder
 
 from pathlib import Path
 

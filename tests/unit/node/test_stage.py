@@ -8,7 +8,7 @@ import pytest
 from csi.errors import CsiError, ErrorKind
 from node.model import MIB
 from node.state import Phase
-from tests.support.node_plugin import SERIAL, SIZE, VOLUME, Mode, Plugin
+from tests.support.node_plugin import SERIAL, SIZE, VOLUME, Mode, Plugin, until
 
 
 async def test_a_blank_disk_is_formatted_mounted_and_recorded(plugin: Plugin) -> None:
@@ -81,8 +81,7 @@ async def test_a_disk_that_never_comes_is_named_with_those_seen(plugin: Plugin) 
 async def test_a_disk_that_arrives_late_is_found(plugin: Plugin) -> None:
     plugin.parts.staging._device_wait_s = 5.0
     task = asyncio.create_task(plugin.stage())
-    while not plugin.host.events._bells:
-        await asyncio.sleep(0)
+    await until(lambda: plugin.host.events._bells)
     plugin.plug()
     await task
     assert plugin.mounted(plugin.staging())

@@ -1,4 +1,5 @@
 """Records: private, atomic, and never able to stop the plugin by being damaged."""
+# ruff: noqa: ASYNC240 - a few files of a temporary folder
 
 import asyncio
 import os

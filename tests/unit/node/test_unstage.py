@@ -1,4 +1,5 @@
 """Unstaging: nothing of the volume stays mounted, the disk is let go of, and nothing foreign is touched."""
+# ruff: noqa: ASYNC240 - a few files of a temporary folder
 
 import asyncio
 import errno
@@ -9,7 +10,7 @@ import pytest
 
 from csi.errors import CsiError, ErrorKind
 from node.model import DeviceNumber, MountEntry
-from tests.support.node_plugin import VOLUME, Plugin
+from tests.support.node_plugin import VOLUME, Plugin, until
 
 
 async def test_unstage_unmounts_flushes_and_forgets_but_leaves_the_callers_folder(plugin: Plugin) -> None:
@@ -106,8 +107,7 @@ async def test_unstage_waits_until_the_kernel_let_go(plugin: Plugin) -> None:
     holder = plugin.host.sys_root / "block" / disk.name / "holders/dm-0"
     holder.touch()
     task = asyncio.create_task(plugin.unstage())
-    while f"open {disk.name} rx" not in plugin.host.points[-1:]:
-        await asyncio.sleep(0)
+    await until(lambda: plugin.host.points[-1] == f"open {disk.name} rx")
     holder.unlink()
     await task
     assert await plugin.records.all() == ()
