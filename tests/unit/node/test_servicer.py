@@ -274,9 +274,7 @@ async def test_a_second_call_while_one_runs_is_aborted(plugin: Plugin) -> None:
         await call
 
 
-TEXTS = st.text(max_size=40) | st.sampled_from(
-    ["", "..", "/", "/proc/version", "a\0b", LONG, VOLUME, "/tmp/../x", "ä" * 100]
-)
+TEXTS = st.text(max_size=40) | st.sampled_from(["", "..", "/", "a\0b", LONG, VOLUME, "/tmp/../x", "ä" * 100])
 NUMBERS = st.integers(-(2**63), 2**63 - 1)
 REQUESTS = {
     "NodeStageVolume": st.builds(
