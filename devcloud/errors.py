@@ -46,8 +46,9 @@ class NameTakenError(CloudError):
 class KeyReusedError(CloudError):
     """The idempotency key was used with another request."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, resource: str, key: str) -> None:
         super().__init__(f"idempotency key {key!r} was used with another request")
+        self.resource = resource
         self.key = key
 
 

@@ -145,7 +145,7 @@ def _replay(db: sqlite3.Connection, actor: Actor, new: NewGroup, asked: str) -> 
     if made is None:
         return None
     if made.idem_hash != asked:
-        raise KeyReusedError(new.idem_key)
+        raise KeyReusedError(GROUP, new.idem_key)
     return _with_members(db, made)
 
 

@@ -16,14 +16,13 @@ _JSON = "application/json"
 
 def describe(routes: Sequence[Route], *, version: str, strict: bool) -> dict[str, Any]:
     """Give an OpenAPI 3.1 document for the routes that a tier serves."""
-    served = [route for route in routes if not (strict and route.feature)]
     types: list[Any] = [ErrorEnvelope, VolumeView]
-    for route in served:
+    for route in routes:
         types += [found for found in (_body_of(route, strict=strict), route.answer) if found is not None]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     schema_of = {id(wanted): schema for wanted, schema in zip(types, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
-    for route in served:
+    for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schema_of, strict=strict)
     return {
         "openapi": "3.1.0",

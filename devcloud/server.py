@@ -1,6 +1,8 @@
 """Serving the platform on a socket with uvicorn, so that faults can close connections and streams end at the stop."""
 
+import asyncio
 import contextlib
+import signal
 import socket
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -56,8 +58,15 @@ class Server(uvicorn.Server):
         if not self._handles_signals:
             yield
             return
-        with super().capture_signals():
+        # The library's own way ends the process by the signal again; a stop that was asked for is a success.
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
             yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the event streams first: they would keep their connections open for the whole grace time."""

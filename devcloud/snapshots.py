@@ -230,7 +230,7 @@ def _replay(db: sqlite3.Connection, actor: Actor, new: NewSnapshot, asked: str) 
         return None
     made = SNAPSHOTS.one(db, "tenant_id = ? AND idem_key = ?", actor.tenant_id, new.idem_key)
     if made is not None and made.idem_hash != asked:
-        raise KeyReusedError(new.idem_key)
+        raise KeyReusedError(SNAPSHOT, new.idem_key)
     return made
 
 

@@ -302,7 +302,7 @@ def _replay(db: sqlite3.Connection, actor: Actor, new: NewVolume, asked: str) ->
         return None
     made = VOLUMES.one(db, "tenant_id = ? AND idem_key = ?", actor.tenant_id, new.idem_key)
     if made is not None and made.idem_hash != asked:
-        raise KeyReusedError(new.idem_key)
+        raise KeyReusedError(VOLUME, new.idem_key)
     return made
 
 

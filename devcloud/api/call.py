@@ -56,6 +56,8 @@ class Call:
     headers: Headers
     request_id: str
     fired: tuple[Fault, ...] = ()
+    served: "tuple[Route, ...]" = ()
+    """All routes of the tier."""
 
     @property
     def actor(self) -> Actor:

@@ -52,9 +52,8 @@ class Gateway:
         self._limiter = RateLimiter(settings.rate_limit_rps, 2 * settings.rate_limit_rps)
         per_min = settings.auth_rate_limit_per_min if settings.rate_limit_rps else 0.0
         self._auth_limiter = RateLimiter(per_min / 60, per_min)
-        self._routes = [
-            (compile_path(route.path)[0], route) for route in routes.ROUTES if not (route.feature and cloud.is_strict)
-        ]
+        self._served = tuple(route for route in routes.ROUTES if not (route.feature and cloud.is_strict))
+        self._patterns = [(compile_path(route.path)[0], route) for route in self._served]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -97,7 +96,7 @@ class Gateway:
         return None if allowed else render(429, trouble.RATE_LIMITED_BODY)
 
     def _match(self, method: str, path: str) -> tuple[Route | None, Mapping[str, str]]:
-        for pattern, route in self._routes:
+        for pattern, route in self._patterns:
             if route.method == method and (found := pattern.match(path)) is not None:
                 return route, found.groupdict()
         return None, {}
@@ -160,6 +159,7 @@ class Gateway:
             headers=Headers(raw=request.headers.raw),
             request_id=request_id,
             fired=fired,
+            served=self._served,
         )
         body = await self._read_body(request, route)
         reply = await route.handler(call, body)

@@ -27,18 +27,12 @@ def find_version() -> str:
 
 async def get_openapi(call: Call, _: None) -> Response:
     """GET /openapi.json."""
-    from devcloud.api.routes import ROUTES  # noqa: PLC0415 - the table names this handler
-
-    return render(200, openapi.describe(ROUTES, version=find_version(), strict=call.cloud.is_strict))
+    return render(200, openapi.describe(call.served, version=find_version(), strict=call.cloud.is_strict))
 
 
 async def get_docs(call: Call, _: None) -> Response:
     """GET /docs."""
-    from devcloud.api.routes import ROUTES  # noqa: PLC0415 - the table names this handler
-
-    strict = call.cloud.is_strict
-    served = [route for route in ROUTES if not (strict and route.feature)]
-    rows = "".join(_row(route, strict=strict) for route in served)
+    rows = "".join(_row(route, strict=call.cloud.is_strict) for route in call.served)
     tier = call.cloud.settings.tier.value
     return HTMLResponse(
         f"<!doctype html><html lang=en><meta charset=utf-8><title>The Cloud, {tier} tier</title><style>{_STYLE}</style>"
