@@ -9,9 +9,9 @@ import uuid
 from pathlib import Path
 
 from csi.errors import CsiError, ErrorKind
-from node import mkfs
+from node import btrfs_uuid, mkfs
 from node.devices import Devices
-from node.disk_calls import Claim, claimed, turn
+from node.disk_calls import Claim, claimed, on_disk, opened, turn
 from node.format_record import TAIL_BYTES
 from node.formatting import Formatter
 from node.model import (
@@ -242,37 +242,38 @@ class FileSystems:
         """Give a btrfs clone a UUID of its own before its first mount.
 
         The kernel knows btrfs by UUID and device id, which a clone shares with its source: mounting one of them may
-        show the data of the other. btrfstune rewrites only the superblock; what was cut off is finished by the next.
+        show the data of the other.
         """
         device = claim.device
         block = await self._superblock(device, deadline)
         if block.devices != 1:
-            raise CsiError(
-                ErrorKind.PRECONDITION,
-                f"{device.describe()} is one of {block.devices} disks of a btrfs",
-            )
+            raise CsiError(ErrorKind.PRECONDITION, f"{device.describe()} is one of {block.devices} disks of a btrfs")
+        fs_uuid = block.uuid
         writable = not request.read_only and not device.read_only
-        wanted = clone_uuid(request.serial)
-        if request.has_source and writable and (block.uuid != wanted or block.uuid_change_pending):
-            await claim.let_tools_in()
-            argv = mkfs.new_uuid_argv(device.path, wanted)
-            result = await self._runner.run(argv, deadline=deadline, pass_fds=(claim.lock_fd,))
-            block = await self._superblock(device, deadline)
-            if result.exit_code != 0 or block.uuid != wanted:
-                raise CsiError(
-                    ErrorKind.INTERNAL,
-                    f"{device.describe()}: the btrfs clone could not get a UUID of its own (btrfstune: "
-                    f"{result.exit_code}, {result.output}); it is not mounted, or it would be taken for its source.",
-                )
-        twins = await asyncio.to_thread(self._mounted_btrfs, block.uuid)
+        if request.has_source and writable and fs_uuid != clone_uuid(request.serial):
+            fs_uuid = clone_uuid(request.serial)
+            await self._devices.verify(device)
+            await on_disk(lambda: self._change_uuid(device, fs_uuid), device, "written", deadline=deadline)
+        twins = await asyncio.to_thread(self._mounted_btrfs, fs_uuid)
         if twins - {device.name}:
             raise CsiError(
                 ErrorKind.PRECONDITION,
-                f"{device.describe()}: a btrfs with the same UUID {block.uuid} is mounted from "
+                f"{device.describe()}: a btrfs with the same UUID {fs_uuid} is mounted from "
                 f"{', '.join(sorted(twins))}; the kernel would show one in place of the other. Unmount that one, or "
                 "stage this volume writable once.",
             )
-        return block.uuid
+        return fs_uuid
+
+    def _change_uuid(self, device: Device, fs_uuid: str) -> None:
+        try:
+            with opened(self._kernel, device, writable=True) as fd:
+                btrfs_uuid.change(self._kernel, fd, fs_uuid)
+        except ValueError as error:
+            raise CsiError(
+                ErrorKind.PRECONDITION,
+                f"{device.describe()}: the btrfs clone cannot get a UUID of its own: {error}. It is not mounted, or it "
+                "would be taken for its source.",
+            ) from error
 
     def _mounted_btrfs(self, fs_uuid: str) -> set[str]:
         try:

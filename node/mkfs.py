@@ -102,11 +102,6 @@ def grow_argv(fs_type: FsType, path: Path, mount_path: Path | None) -> tuple[str
     return ("btrfs", "filesystem", "resize", "max", str(mount_path))
 
 
-def new_uuid_argv(path: Path, uuid: str) -> tuple[str, ...]:
-    """Give the command that gives an unmounted btrfs another UUID by rewriting its superblock alone."""
-    return ("btrfstune", "-f", "-M", uuid, str(path))
-
-
 def parse_version(text: str) -> Version:
     """Find the first version number in a tool's answer; (0, 0), the oldest, when there is none."""
     for word in text.replace("v", " ").replace(",", " ").split():

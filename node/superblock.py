@@ -17,7 +17,6 @@ _EXT_64BIT = 0x80
 _XFS_MAGIC = b"XFSB"
 _BTRFS_AT = 64 * 1024
 _BTRFS_MAGIC = b"_BHRfS_M"
-_BTRFS_CHANGING_UUID = (1 << 35) | (1 << 36)
 _BTRFS_MKFS_GENERATIONS = 16
 """mkfs ends below this generation (6 to 8 in practice); a mounted file system passes it within minutes."""
 
@@ -34,8 +33,6 @@ class Superblock:
     """It was surely mounted for writing at some time. False is no proof that it never was."""
     devices: int = 1
     """Disks that the file system spans (btrfs)."""
-    uuid_change_pending: bool = False
-    """A change of the UUID began and did not end (btrfs)."""
 
 
 def read(head: bytes) -> Superblock | None:
@@ -80,7 +77,6 @@ def _btrfs(block: bytes) -> Superblock:
         size_bytes=_number(block, "<Q", 112),
         was_mounted=_number(block, "<Q", 72) > _BTRFS_MKFS_GENERATIONS,
         devices=_number(block, "<Q", 136),
-        uuid_change_pending=bool(_number(block, "<Q", 56) & _BTRFS_CHANGING_UUID),
     )
 
 

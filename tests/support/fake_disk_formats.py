@@ -6,6 +6,7 @@ Only as much of each format as the tools and the kernel look at.
 import struct
 import uuid as uuids
 
+from node import btrfs_uuid
 from node.model import MIB
 
 XFS_MIN = 300 * MIB
@@ -29,6 +30,8 @@ def make(fs_type: str, size_bytes: int) -> dict[int, bytes]:
         struct.pack_into("<Q", block, 72, 6)
         struct.pack_into("<Q", block, 112, size_bytes)
         struct.pack_into("<Q", block, 136, 1)
+        struct.pack_into("<Q", block, 48, BTRFS_AT)
+        block[:32] = btrfs_uuid.checksum(bytes(block))
         return {0: bytes(BTRFS_AT), BTRFS_AT: bytes(block), size_bytes - 4096: b"\xf5" * 4096}
     block = bytearray(1024)
     struct.pack_into("<I", block, 0x4, size_bytes // 4096 & 0xFFFFFFFF)
@@ -96,16 +99,10 @@ def resized(head: bytes, size_bytes: int) -> bytes:
         struct.pack_into(">Q", changed, 8, size_bytes // 4096)
     elif kind == "btrfs":
         struct.pack_into("<Q", changed, BTRFS_AT + 112, size_bytes)
+        _sum_up(changed)
     else:
         struct.pack_into("<I", changed, 1024 + 4, size_bytes // 4096 & 0xFFFFFFFF)
         struct.pack_into("<I", changed, 1024 + 0x150, size_bytes // 4096 >> 32)
-    return bytes(changed)
-
-
-def with_uuid(head: bytes, uuid: str) -> bytes:
-    """Give the head of a btrfs with another UUID."""
-    changed = bytearray(head)
-    changed[BTRFS_AT + 32 : BTRFS_AT + 48] = uuids.UUID(uuid).bytes
     return bytes(changed)
 
 
@@ -118,11 +115,17 @@ def mounted_once(head: bytes) -> bytes:
     elif kind == "btrfs":
         (generation,) = struct.unpack_from("<Q", changed, BTRFS_AT + 72)
         struct.pack_into("<Q", changed, BTRFS_AT + 72, generation + 1)
+        _sum_up(changed)
     else:
         (count,) = struct.unpack_from("<H", changed, 1024 + 0x34)
         struct.pack_into("<I", changed, 1024 + 0x2C, 1_700_000_000)
         struct.pack_into("<H", changed, 1024 + 0x34, count + 1)
     return bytes(changed)
+
+
+def _sum_up(head: bytearray) -> None:
+    block = bytes(head[BTRFS_AT : BTRFS_AT + btrfs_uuid.SUPERBLOCK_BYTES])
+    head[BTRFS_AT : BTRFS_AT + 32] = btrfs_uuid.checksum(block)
 
 
 def _ext_kind(head: bytes) -> str:

@@ -98,7 +98,7 @@ class FakeHost:
         return Mounts(self.kernel, self.runner, proc_root=self.proc_root, sys_root=self.sys_root)
 
     @staticmethod
-    def soon(seconds: float = 5.0) -> float:
+    def soon(seconds: float = 30.0) -> float:
         return asyncio.get_running_loop().time() + seconds
 
     # Disks

@@ -27,6 +27,8 @@ class Gate:
 
     started: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    expire: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set, it is as if the caller's deadline passed; no test has to wait for a clock."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """The command finished or was killed."""
 
@@ -82,13 +84,19 @@ class FakeRunner:
             await asyncio.sleep(0)
             return
         gate.started.set()
+        waits = [asyncio.ensure_future(event.wait()) for event in (gate.go_on, gate.expire)]
         try:
             async with asyncio.timeout_at(deadline):
-                await gate.go_on.wait()
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            expired = not gate.go_on.is_set()
         except TimeoutError:
-            raise CsiError(ErrorKind.TIMEOUT, f"{program}: not finished in time; it was stopped") from None
+            expired = True
         finally:
+            for wait in waits:
+                wait.cancel()
             gate.ended.set()
+        if expired:
+            raise CsiError(ErrorKind.TIMEOUT, f"{program}: not finished in time; it was stopped")
 
     def _answer(self, program: str, argv: list[str]) -> Answer:
         failures = self._failures.get(program)
@@ -113,7 +121,6 @@ class FakeRunner:
             "resize2fs": self._resize2fs,
             "xfs_growfs": self._grow_mounted,
             "btrfs": self._grow_mounted,
-            "btrfstune": self._btrfstune,
             "blockdev": self._blockdev,
             "mount": self._mount,
             "umount": self._umount,
@@ -202,14 +209,6 @@ class FakeRunner:
         self._resize(disk)
         return 0, "", ""
 
-    def _btrfstune(self, argv: list[str]) -> Answer:
-        disk, error = self._free_disk(argv)
-        if disk is None or formats.fs_type_of(disk.head) != "btrfs":
-            return 1, "", error or "ERROR: open ctree failed"
-        disk.write(0, formats.with_uuid(disk.head, argv[argv.index("-M") + 1]))
-        disk.unflushed.clear()
-        return 0, "", ""
-
     def _blockdev(self, argv: list[str]) -> Answer:
         disk = self._host.disk_at(Path(argv[-1]))
         if disk is None:
@@ -253,6 +252,9 @@ class FakeRunner:
             return 32, "", f"mount: {target}: special device {source} does not exist."
         if formats.fs_type_of(disk.head) != fs_type or not target.is_dir():
             return 32, "", f"mount: {target}: wrong fs type, bad option, bad superblock on {source}."
+        below = self._host.top_mount(target)
+        if below is not None and self._host.disk_of(below) is disk and below.root == "/":
+            return 32, "", f"mount: {target}: {source} already mounted on {target}."
         uuid = formats.uuid_of(disk.head)
         twins = [
             (entry, other)

@@ -118,7 +118,7 @@ async def test_cancelling_kills_the_command_with_its_children(tmp_path: Path) ->
 
 
 async def test_the_deadline_kills_the_command_with_its_children(tmp_path: Path) -> None:
-    task, pids = await started_family(tmp_path / "fifo", soon(1.0))
+    task, pids = await started_family(tmp_path / "fifo", soon(2.0))
     with pytest.raises(CsiError, match="it was stopped") as caught:
         await task
     assert caught.value.kind is ErrorKind.TIMEOUT

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from csi.errors import CsiError, ErrorKind
-from node import format_record
+from node import disk_calls, format_record
 from node.format_record import FormatRecord
 from node.model import MIB, FsRequest, FsType
 from tests.support import fake_disk_formats as formats
@@ -16,12 +16,10 @@ from tests.support.fake_host import FakeHost
 TYPES = ["ext3", "ext4", "xfs", "btrfs"]
 
 
-async def ensure(host: FakeHost, disk: FakeDisk, *, deadline_s: float = 5.0, **request):
+async def ensure(host: FakeHost, disk: FakeDisk, **request):
     devices = host.devices()
     device = await devices.find(disk.serial, deadline=host.soon())
-    return await host.filesystems(devices).ensure(
-        device, FsRequest(disk.serial, **request), deadline=host.soon(deadline_s)
-    )
+    return await host.filesystems(devices).ensure(device, FsRequest(disk.serial, **request), deadline=host.soon())
 
 
 def record_of(disk: FakeDisk) -> FormatRecord | None:
@@ -260,10 +258,13 @@ async def test_a_cancelled_format_keeps_the_record_and_lets_the_disk_go(host: Fa
 async def test_the_deadline_stops_mkfs_and_the_next_try_finishes(host: FakeHost) -> None:
     disk = host.plug("s1")
     gate = host.runner.gate("mkfs.ext4")
+    task = asyncio.ensure_future(ensure(host, disk))
+    await gate.started.wait()
+    gate.expire.set()
     with pytest.raises(CsiError) as caught:
-        await ensure(host, disk, deadline_s=0.05)
+        await task
     assert caught.value.kind is ErrorKind.TIMEOUT
-    assert gate.ended.is_set()
+    assert record_of(disk) is not None
     gate.go_on.set()
     assert (await ensure(host, disk)).formatted
 
@@ -278,29 +279,26 @@ async def test_no_more_formats_at_once_than_the_limit(host: FakeHost) -> None:
     assert all(formats.fs_type_of(disk.head) == "ext4" for disk in disks)
 
 
-async def test_waiting_for_a_place_ends_at_the_deadline(host: FakeHost) -> None:
-    first, second = host.plug("s1"), host.plug("s2")
-    devices = host.devices()
-    file_systems = host.filesystems(devices, format_limit=1)
-    gate = host.runner.gate("mkfs.ext4")
-    seen = {device.name: device for device in devices.scan()}
-    running = asyncio.ensure_future(file_systems.ensure(seen[first.name], FsRequest("s1"), deadline=host.soon()))
-    await gate.started.wait()
-    with pytest.raises(CsiError, match="other formats") as caught:
-        await file_systems.ensure(seen[second.name], FsRequest("s2"), deadline=host.soon(0.05))
-    assert caught.value.kind is ErrorKind.TIMEOUT
-    assert is_untouched(second)
-    gate.go_on.set()
-    assert (await running).formatted
+async def test_waiting_for_a_place_ends_at_the_deadline_and_takes_none() -> None:
+    places = asyncio.Semaphore(1)
+    async with disk_calls.turn(places, deadline=FakeHost.soon()):
+        with pytest.raises(CsiError, match="other formats") as caught:
+            async with disk_calls.turn(places, deadline=FakeHost.soon(0.0)):
+                pytest.fail("a place that is taken was given away")
+        assert caught.value.kind is ErrorKind.TIMEOUT
+    assert not places.locked()
 
 
-async def test_a_second_format_of_one_disk_is_kept_away_by_the_lock(host: FakeHost) -> None:
+async def test_a_second_format_of_one_disk_is_kept_away_by_the_lock(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk = host.plug("s1")
     gate = host.runner.gate("mkfs.ext4")
     running = asyncio.ensure_future(ensure(host, disk))
     await gate.started.wait()
-    with pytest.raises(CsiError) as caught:
-        await ensure(host, disk, deadline_s=0.05)
+    monkeypatch.setattr(disk_calls, "_BUSY_PATIENCE_S", 0.0)
+    with pytest.raises(CsiError, match="used by something else") as caught:
+        await ensure(host, disk)
     assert caught.value.kind is ErrorKind.PRECONDITION
     gate.go_on.set()
     assert (await running).formatted

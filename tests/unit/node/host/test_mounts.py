@@ -160,7 +160,7 @@ async def test_unmount_takes_every_layer_of_exactly_this_path(
     other = target.parent / "target-2"
     other.mkdir()
     await mount(host, disk, target)
-    await mount(host, disk, target)
+    await host.mount_table().bind(target, target, read_only=False, deadline=host.soon())
     await mount(host, disk, other)
     assert await host.mount_table().unmount(target, deadline=host.soon())
     assert on(host, target) == []
