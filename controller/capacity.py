@@ -6,7 +6,7 @@ from dataclasses import replace
 from controller.model import Capacity
 from controller.parameters import VolumeParameters
 from controller.ports import Cause, Cloud, CloudError
-from controller.topology import Requirement, candidate_zones
+from controller.topology import zone_of
 from csi.errors import CsiError, ErrorKind
 
 _NOTHING = Capacity(available_bytes=0)
@@ -24,7 +24,7 @@ async def measure(
 
     Raises CsiError INVALID for an unknown performance class or segments that are not ours.
     """
-    (zone, *_) = candidate_zones(Requirement(requisite=(segments,) if segments else ()), "")
+    zone = zone_of(segments, "accessible_topology") if segments else ""
     if parameters.zone and zone and parameters.zone != zone:
         return _NOTHING
     try:

@@ -46,20 +46,19 @@ def is_reachable(zone: str, requirement: Requirement, wanted: str) -> bool:
     return (not requisite or zone in requisite) and (not wanted or zone == wanted)
 
 
+def zone_of(segments: Segments, field: str) -> str:
+    """Give the zone of one term. Raises CsiError INVALID naming the field for anything but exactly our key."""
+    zone = segments.get(ZONE_KEY, "")
+    if not zone or len(segments) > 1:
+        keys = ", ".join(repr(key[:80]) for key in sorted(segments)[:8]) or "none"
+        raise CsiError(ErrorKind.INVALID, f"{field} has the keys {keys}; exactly {ZONE_KEY} with a value is understood")
+    return zone
+
+
 def segments_of(zone: str) -> dict[str, str]:
     """Give the topology segments of a zone; none when the platform has no zones."""
     return {ZONE_KEY: zone} if zone else {}
 
 
 def _zones(terms: Sequence[Segments], field: str) -> list[str]:
-    zones = []
-    for index, segments in enumerate(terms):
-        unknown = sorted(set(segments) - {ZONE_KEY})
-        zone = segments.get(ZONE_KEY, "")
-        if unknown or not zone:
-            raise CsiError(
-                ErrorKind.INVALID,
-                f"{field}[{index}] has the keys {sorted(segments)}; exactly {ZONE_KEY} with a value is understood",
-            )
-        zones.append(zone)
-    return list(dict.fromkeys(zones))
+    return list(dict.fromkeys(zone_of(segments, f"{field}[{index}]") for index, segments in enumerate(terms)))

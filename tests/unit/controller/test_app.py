@@ -2,6 +2,7 @@ import asyncio
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,10 @@ from csi.metrics import Metrics
 from csi.pb import csi_pb2 as pb
 from csi.settings import read_settings
 from devcloud.faults import Fault, Kind
-from tests.support.devcloud import devcloud_app
+from tests.support.devcloud import RunningCloud, devcloud_app
 from tests.unit.controller.rig import features_of, open_client
+from thecloud.client import Client
+from thecloud.settings import PlatformSettings
 
 
 def settings(**environ: str) -> ControllerSettings:
@@ -53,10 +56,7 @@ async def test_the_plugin_is_built_ready_and_counts_its_calls(tmp_path: Path, mo
         assert b'route="GET /capabilities"' in metrics.render()
 
 
-def _through(cloud, options):
-    from thecloud.client import Client
-    from thecloud.settings import PlatformSettings
-
+def _through(cloud: RunningCloud, options: dict[str, Any]) -> Client:
     given = PlatformSettings(base_url=cloud.base_url, api_key=cloud.api_key)
     return Client(given, transport=cloud.transport, jitter=lambda: 0.0, **options)
 

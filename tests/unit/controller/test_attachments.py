@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grpc import StatusCode
@@ -236,7 +237,7 @@ async def test_a_strict_read_older_than_our_write_is_not_believed(tmp_path: Path
         ({"volume_context": {"csi.thecloud.io/mkfs-options": "-F"}}, "mkfsOptions"),
     ],
 )
-async def test_a_publish_request_is_checked_before_anything_is_asked(rig: Rig, changes: dict, field: str):
+async def test_a_publish_request_is_checked_before_anything_is_asked(rig: Rig, changes: dict[str, Any], field: str):
     volume = await rig.create()
     rig.reset_calls()
     fields = {

@@ -182,7 +182,7 @@ def rpc(rig: Rig, name: str) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("name", sorted(VALID))
-@settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 async def test_a_request_with_one_wrong_field_is_answered_as_csi_says(fixed: Fixed, name: str, data: st.DataObject):
     request = VALID[name](fixed)

@@ -112,7 +112,7 @@ async def test_modifying_nothing_succeeds(extended: Rig):
         ({"tags": "csi.thecloud.io/cluster=x"}, "tags"),
     ],
 )
-async def test_what_cannot_change_is_invalid_and_changes_nothing(extended: Rig, parameters: dict, named: str):
+async def test_what_cannot_change_is_invalid_and_changes_nothing(extended: Rig, parameters: dict[str, str], named: str):
     volume = await extended.create()
     before = await extended.volumes()
     assert named in await refused(modify(extended, volume.volume_id, **parameters), StatusCode.INVALID_ARGUMENT)

@@ -1,6 +1,7 @@
 """Every fault of the platform at every step: retries end in one object and the right answer."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,9 @@ async def test_a_restart_after_a_lost_answer_converges(tmp_path: Path, tier: str
                 await attempted(call(rig))
                 rig.cloud.faults.clear()
                 async with restarted(rig.cloud) as fresh:
-                    answer = await until_ok(lambda fresh=fresh, call=call: call(fresh))
+                    answer = await until_ok(partial(call, fresh))
             else:
-                answer = await until_ok(lambda call=call: call(rig))
+                answer = await until_ok(partial(call, rig))
             if name == "create":
                 volume_id = answer.volume_id
                 assert await ids(rig) == [volume_id]

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.names import CLUSTER_TAG, MAX_NAME, Ownership, is_uuid
@@ -8,6 +8,7 @@ OURS = Ownership(cluster_id="c1", name_prefix="csi", adopted_prefixes=("pvc-old-
 OTHER = Ownership(cluster_id="c2", name_prefix="csi")
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=200))
 def test_every_name_is_plain_short_and_always_the_same(csi_name):
     name = OURS.name(csi_name)
@@ -19,6 +20,7 @@ def test_every_name_is_plain_short_and_always_the_same(csi_name):
     assert not is_uuid(name)
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=200), st.text(min_size=1, max_size=200))
 def test_different_csi_names_never_share_name_or_key(one, two):
     if one != two:

@@ -2,10 +2,10 @@ import base64
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.paging import MAX_PAGE, take_page
+from controller.paging import MAX_PAGE, Place, take_page
 from csi.errors import CsiError, ErrorKind
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -14,8 +14,9 @@ ENTRIES = st.lists(
 )
 
 
-def pages(entries, size):
-    seen, token = [], ""
+def pages(entries: list[Place], size: int) -> list[Place]:
+    seen: list[Place] = []
+    token = ""
     while True:
         page = take_page(entries, lambda entry: entry, max_entries=size, token=token)
         seen += page.entries
@@ -24,6 +25,7 @@ def pages(entries, size):
             return seen
 
 
+@settings(deadline=None)
 @given(ENTRIES, st.integers(1, 4), st.randoms())
 def test_pages_of_any_size_give_every_entry_once_in_one_order(entries, size, random):
     shuffled = list(entries)
@@ -45,6 +47,7 @@ def test_a_page_of_unstated_size_is_bounded():
     assert page.next_token
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(min_size=1), st.binary(min_size=1).map(lambda raw: base64.urlsafe_b64encode(raw).decode())))
 def test_a_token_that_was_never_given_out_is_aborted(token):
     with pytest.raises(CsiError) as caught:

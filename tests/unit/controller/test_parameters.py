@@ -1,5 +1,7 @@
+from collections.abc import Mapping
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.features import MODIFY, TAGS, ZONE
@@ -11,7 +13,9 @@ ALL = frozenset({MODIFY, TAGS, ZONE})
 NONE: frozenset[str] = frozenset()
 
 
-def refusal(parameters, mutable=None, features=ALL):
+def refusal(
+    parameters: Mapping[str, str], mutable: Mapping[str, str] | None = None, features: frozenset[str] = ALL
+) -> str:
     with pytest.raises(CsiError) as caught:
         read_volume_parameters(parameters, mutable or {}, features)
     assert caught.value.kind is ErrorKind.INVALID
@@ -93,6 +97,7 @@ def test_a_name_of_class_or_zone_is_one_plain_word(key, value):
     assert f"parameters[{key!r}]" in refusal({key: value})
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.text()), st.dictionaries(st.text(), st.text()))
 def test_any_map_is_read_or_refused_as_invalid(parameters, mutable):
     with only(ErrorKind.INVALID):

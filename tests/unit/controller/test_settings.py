@@ -11,7 +11,7 @@ GOOD = {
 }
 
 
-def problems(**changes):
+def problems(**changes: str | None) -> str:
     environ = {key: value for key, value in (GOOD | changes).items() if value is not None}
     with pytest.raises(SettingsError) as caught:
         read_settings(ControllerSettings, [], environ)

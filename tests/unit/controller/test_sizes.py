@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.model import DEFAULT_VOLUME_BYTES, GIB, MAX_VOLUME_BYTES
@@ -10,6 +10,7 @@ from tests.unit.controller.outcomes import only
 SIZES = st.integers(min_value=0, max_value=2 * MAX_VOLUME_BYTES)
 
 
+@settings(deadline=None)
 @given(SIZES, SIZES, st.integers(min_value=0, max_value=20).map(lambda gib: gib * GIB))
 def test_a_chosen_size_is_whole_gib_inside_the_range_and_no_smaller_than_the_source(required, limit, source):
     with only(ErrorKind.OUT_OF_RANGE):

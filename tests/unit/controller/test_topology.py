@@ -4,7 +4,7 @@ from controller.topology import ZONE_KEY, Requirement, candidate_zones, is_reach
 from csi.errors import CsiError, ErrorKind
 
 
-def terms(*zones):
+def terms(*zones: str) -> tuple[dict[str, str], ...]:
     return tuple({ZONE_KEY: zone} for zone in zones)
 
 

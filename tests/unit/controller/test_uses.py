@@ -4,7 +4,7 @@ from controller.uses import Uses, name_key, volume_key
 from csi.errors import CsiError, ErrorKind
 
 
-def refused(uses, key):
+def refused(uses: Uses, key: str) -> bool:
     with pytest.raises(CsiError) as caught, uses.alone(key):
         pass
     return caught.value.kind is ErrorKind.BUSY
