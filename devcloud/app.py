@@ -25,8 +25,8 @@ class DataDirBusyError(Exception):
 class App:
     """One platform as an ASGI application.
 
-    `state.cloud`, `state.faults` and `state.api_key` are there for tests in the same process. Serve it with lifespan
-    events, or use `running` where nothing sends them.
+    It answers while `running` is held. `state.cloud`, `state.faults` and `state.api_key` are there for tests in the
+    same process.
     """
 
     def __init__(self, settings: Settings, machines: Machines | None = None) -> None:
@@ -36,11 +36,10 @@ class App:
         self.state = SimpleNamespace()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request or carry out the lifespan."""
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-        elif scope["type"] == "http" and self._gateway is not None:
-            await self._gateway(scope, receive, send)
+        """Answer a request; raises RuntimeError outside `running`."""
+        if self._gateway is None or scope["type"] != "http":
+            raise RuntimeError(f"no platform runs that could answer {scope['type']}")
+        await self._gateway(scope, receive, send)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Cloud]:
@@ -64,18 +63,6 @@ class App:
                 cloud.hub.close()
                 await cloud.tasks.stop()
                 await cloud.store.close()
-
-    async def _live(self, receive: Receive, send: Send) -> None:
-        await receive()
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                await stack.enter_async_context(self.running())
-            except Exception as error:
-                await send({"type": "lifespan.startup.failed", "message": str(error)})
-                raise
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-        await send({"type": "lifespan.shutdown.complete"})
 
 
 def create_app(settings: Settings, machines: Machines | None = None) -> App:

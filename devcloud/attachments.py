@@ -29,7 +29,7 @@ from devcloud.errors import (
 )
 from devcloud.machines import Disk
 from devcloud.rows import AVAILABLE, IN_USE, INSTANCES, PAUSED, RUNNING, VOLUMES, Instance, Volume, new_id, now
-from devcloud.volumes import find, get, lock_of, parse_uuid
+from devcloud.volumes import find, get, lock_of, parse_uuid, resolve_id
 
 _BUSY_LOOK_S = 0.02
 STRICT_BUSY_WAIT_S = 1.0
@@ -60,7 +60,7 @@ async def attach(
     Extended tier: the same attachment again succeeds. Raises MissingError, AttachedError, InvalidError,
     NotRunningError, ZoneError, FullError, BackendError, and TimedOutError after `wait_s` (the attachment stands).
     """
-    volume_id = (await get(cloud, Scope(actor), ref)).id
+    volume_id = await resolve_id(cloud, actor, ref)
     async with cloud.locks.hold(lock_of(volume_id)):
         if rival is not None and not cloud.is_strict:
             await cloud.store.write(lambda db: _let_rival_win(db, actor, volume_id, wanted, rival))
@@ -84,7 +84,7 @@ async def detach(cloud: Cloud, actor: Actor, ref: str, instance_id: str | None, 
     Without a guard a free volume raises NotAttachedError; with it, a free volume is fine. Raises MissingError,
     NotHolderError, DiskBusyError after `wait_s`, BackendError.
     """
-    volume_id = (await get(cloud, Scope(actor), ref)).id
+    volume_id = await resolve_id(cloud, actor, ref)
     async with cloud.locks.hold(lock_of(volume_id)):
         volume = await get(cloud, Scope(actor), volume_id)
         if instance_id is None and (volume.status != IN_USE or volume.instance_id is None):
@@ -115,7 +115,7 @@ async def withdraw(cloud: Cloud, serial: str, wait_s: float) -> None:
 
 async def wedge(cloud: Cloud, actor: Actor, ref: str, *, wedged: bool) -> Volume:
     """Leave a volume IN-USE without an instance (platform contract 5.5), or repair it; raises MissingError."""
-    volume_id = (await get(cloud, Scope(actor), ref)).id
+    volume_id = await resolve_id(cloud, actor, ref)
     async with cloud.locks.hold(lock_of(volume_id)):
         volume = await get(cloud, Scope(actor), volume_id)
         if not wedged:

@@ -5,6 +5,7 @@ import asyncio
 import ipaddress
 import logging
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,9 +33,11 @@ def run(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         return int(options.work(options))
-    except (UsageError, application.DataDirBusyError, OSError) as error:
+    except (UsageError, application.DataDirBusyError) as error:
         sys.stderr.write(f"devcloud: {error}\n")
-        return 1
+    except OSError as error:
+        sys.stderr.write(f"devcloud: {error.strerror}{f': {error.filename}' if error.filename else ''}\n")
+    return 1
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -42,17 +45,21 @@ def serve(options: argparse.Namespace) -> int:
     host, port = parse_listen(options.listen, allow_remote=options.allow_remote)
     settings = read_settings(options)
     _check_backend(settings)
-    app = application.create_app(settings)
     with open_socket(host, port) as listening:
+        asyncio.run(_serve(settings, listening))
+    return 0
+
+
+async def _serve(settings: Settings, listening: socket.socket) -> None:
+    app = application.create_app(settings)
+    async with app.running():
         # Written at once: whoever started this process waits for the line.
         sys.stdout.write(
             f"devcloud ({settings.tier.value} tier, back end {settings.backend.value}) on {url_of(listening)}\n"
             f"API key in {settings.api_key_path}; volumes in {settings.disks_dir}\n"
         )
         sys.stdout.flush()
-        server = Server(app)
-        asyncio.run(server.serve(sockets=[listening]))
-    return 0 if server.started else 1
+        await Server(app).serve(sockets=[listening])
 
 
 def reset(options: argparse.Namespace) -> int:

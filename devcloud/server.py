@@ -32,7 +32,7 @@ class _Protocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """One platform on one socket."""
+    """One platform on one socket; the caller holds `app.running()`."""
 
     def __init__(self, app: App, *, handles_signals: bool = True) -> None:
         super().__init__(
@@ -40,7 +40,7 @@ class Server(uvicorn.Server):
                 cast("Any", app),
                 http=_Protocol,
                 ws="none",
-                lifespan="on",
+                lifespan="off",
                 loop="asyncio",
                 access_log=False,
                 log_config=None,
@@ -70,14 +70,12 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the event streams first: they would keep their connections open for the whole grace time."""
-        cloud = getattr(self._app.state, "cloud", None)
-        if cloud is not None:
-            cloud.hub.close()
+        self._app.state.cloud.hub.close()
         await super().shutdown(sockets)
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """Listen on an address; port 0 takes a free one. Raises OSError."""
+    """Listen on an address; port 0 takes a free one. Raises OSError naming the address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio switches Nagle's algorithm off on accepted connections; otherwise every answer
     # waits 40 ms for an acknowledgement.
@@ -86,9 +84,9 @@ def open_socket(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         listening.listen(_BACKLOG)
-    except BaseException:
+    except OSError as error:
         listening.close()
-        raise
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
     return listening
 
 

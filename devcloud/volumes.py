@@ -103,6 +103,11 @@ async def get(cloud: Cloud, scope: Scope, ref: str) -> Volume:
     return await cloud.store.read(lambda db: find(db, scope.actor, ref), copy=scope.copy)
 
 
+async def resolve_id(cloud: Cloud, actor: Actor, ref: str) -> str:
+    """Give the id to lock for a reference; an id is taken as it is, a name looked up. Raises MissingError."""
+    return parse_uuid(ref) or (await get(cloud, Scope(actor), ref)).id
+
+
 async def list_all(cloud: Cloud, scope: Scope, wanted: Filter) -> list[Volume]:
     """Give the tenant's volumes that fit, newest first."""
     where, values = "tenant_id = ?", [scope.actor.tenant_id]
@@ -153,7 +158,7 @@ async def delete(cloud: Cloud, actor: Actor, ref: str, guard: Sequence[str] = ()
 
     Raises MissingError, GuardError, DeleteInUseError, DiskBusyError.
     """
-    volume_id = (await get(cloud, Scope(actor), ref)).id
+    volume_id = await resolve_id(cloud, actor, ref)
     async with cloud.locks.hold(lock_of(volume_id)):
         volume = await get(cloud, Scope(actor), volume_id)
         check_guard(VOLUME, volume.id, volume.tags, guard)
@@ -173,7 +178,7 @@ async def resize(cloud: Cloud, actor: Actor, ref: str, size_gb: int) -> Volume:
 
     Raises MissingError, InvalidError for a smaller or too large size, QuotaError, BackendError.
     """
-    volume_id = (await get(cloud, Scope(actor), ref)).id
+    volume_id = await resolve_id(cloud, actor, ref)
     async with cloud.locks.hold(lock_of(volume_id)):
         volume = await get(cloud, Scope(actor), volume_id)
         if size_gb < volume.size_gb:
@@ -194,7 +199,7 @@ async def modify(
     cloud: Cloud, actor: Actor, ref: str, *, performance_class: str | None, tags: Mapping[str, str]
 ) -> Volume:
     """Change class and tags (merged; an empty value removes the key); raises MissingError, InvalidError."""
-    volume_id = (await get(cloud, Scope(actor), ref)).id
+    volume_id = await resolve_id(cloud, actor, ref)
     async with cloud.locks.hold(lock_of(volume_id)):
         volume = await get(cloud, Scope(actor), volume_id)
         wanted_class = volume.performance_class if performance_class is None else performance_class

@@ -103,7 +103,7 @@ async def wedge(call: Call, body: Wedge) -> Reply:
 
 async def set_health(call: Call, body: SetHealth) -> Reply:
     """POST /_devcloud/volumes/{ref}/health."""
-    volume_id = (await volumes.get(call.cloud, Scope(call.actor), call.ref)).id
+    volume_id = await volumes.resolve_id(call.cloud, call.actor, call.ref)
     async with call.cloud.locks.hold(volumes.lock_of(volume_id)):
         volume = await volumes.get(call.cloud, Scope(call.actor), volume_id)
         sick = msgspec.structs.replace(volume, health=body.health, updated_at=now())

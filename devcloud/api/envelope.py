@@ -3,6 +3,7 @@
 Belongs here: bytes in, structs out, and back. Does not: which error is which answer (`quirks.py`).
 """
 
+import functools
 import json
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
@@ -85,11 +86,17 @@ def decode(body: bytes, wanted: type[S]) -> S:
         value, _ = _DECODER.raw_decode(body.decode(errors="replace").lstrip(" \t\r\n"))
         if not isinstance(value, dict):
             raise BodyError("a JSON object is needed")
-        known = {field.encode_name.lower(): field.encode_name for field in msgspec.structs.fields(wanted)}  # type: ignore[arg-type]
+        known = _spellings(wanted)  # type: ignore[arg-type]
         named = {known[key.lower()]: _clean(item) for key, item in value.items() if key.lower() in known}
         return msgspec.convert({key: item for key, item in named.items() if item is not None}, wanted)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise BodyError(str(error)) from error
+
+
+@functools.cache
+def _spellings(wanted: Any) -> dict[str, str]:
+    """Give the field names of a struct by their lower-case spelling."""
+    return {field.encode_name.lower(): field.encode_name for field in msgspec.structs.fields(wanted)}
 
 
 def _clean(value: Any) -> Any:

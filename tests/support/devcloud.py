@@ -157,19 +157,17 @@ async def devcloud_server(
             yield served
         return
     app = create_app(make_settings(data_dir, tier=tier, backend=backend, nodes=nodes, **options), machines)
-    listening = open_socket("127.0.0.1", 0)
-    server = Server(app, handles_signals=False)
-    task = asyncio.create_task(server.serve(sockets=[listening]))
-    try:
-        async with asyncio.timeout(_START_S):
-            await _wait_for_first_answer(url_of(listening), task)
-        known = await _describe(app, app.state.cloud, httpx.AsyncHTTPTransport(), url_of(listening))
-        yield ServedCloud(known.base_url, known.api_key, data_dir, known.instances, known.cloud, None, None)
-        await withdraw_all(app.state.cloud)
-    finally:
-        server.should_exit = True
-        await task
-        listening.close()
+    with open_socket("127.0.0.1", 0) as listening:
+        async with app.running() as cloud:
+            server = Server(app, handles_signals=False)
+            task = asyncio.create_task(server.serve(sockets=[listening]))
+            try:
+                known = await _describe(app, cloud, LossyTransport(app), url_of(listening))
+                yield ServedCloud(known.base_url, known.api_key, data_dir, known.instances, cloud, None, None)
+                await withdraw_all(cloud)
+            finally:
+                server.should_exit = True
+                await task
 
 
 @contextlib.asynccontextmanager

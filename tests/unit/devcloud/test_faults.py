@@ -1,12 +1,14 @@
 """Every kind of fault, on the wire, and the choice of calls that it hits."""
 
 import asyncio
+from pathlib import Path
 
 import httpx
 import pytest
 
 from devcloud.faults import Fault, Faults, Kind
 from devcloud.state import FrozenCopy
+from tests.support.devcloud import devcloud_server
 from tests.unit.devcloud.conftest import Site
 
 CREATE = {"name": "vol-one", "size_gb": 1}
@@ -39,6 +41,18 @@ async def test_kind_truncated_body(both: Site) -> None:
         await both.call("POST", "/volumes", json=CREATE)
 
     assert await names(both) == ["vol-one"]
+
+
+@pytest.mark.parametrize("kind", [Kind.LOST_ANSWER, Kind.TRUNCATED_BODY])
+async def test_connection_is_closed_on_a_real_socket_after_the_work(tmp_path: Path, kind: Kind) -> None:
+    async with devcloud_server(tmp_path) as served, served.client() as client:
+        assert served.cloud is not None
+        served.cloud.faults.add(Fault(kind, "POST", "/volumes"))
+
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.post("/volumes", json=CREATE)
+
+        assert [item["name"] for item in (await client.get("/volumes")).json()["data"]] == ["vol-one"]
 
 
 async def test_kind_error_before(both: Site) -> None:
@@ -224,6 +238,8 @@ async def test_faults_match_values_of_path_query_and_body(extended: Site) -> Non
         assert (await extended.call("POST", "/volumes", json={"name": "vol-bad", "size_gb": 1})).status_code == 500
     assert (await extended.call("GET", "/volumes/vol-good")).content == b""
     assert (await extended.call("GET", "/volumes?name=vol-good")).status_code == 404
+    for body in (b"{", b"[]"):
+        assert (await extended.call("POST", "/volumes", content=body)).status_code == 400
 
 
 async def test_calls_are_counted_per_route_and_lost_ones_too(extended: Site) -> None:

@@ -198,3 +198,24 @@ async def test_no_snapshot_is_better_than_a_torn_one(tmp_path: Path) -> None:
 
         assert not list(inside.cloud.settings.snapshots_dir.iterdir())
         assert await site.data("GET", "/snapshots") == []
+
+
+async def test_strict_snapshot_deleted_while_it_is_made_leaves_no_image(strict: Site) -> None:
+    volume = await strict.make_volume()
+    made = await strict.data("POST", "/snapshots", json={"volume_id": volume["id"]})
+
+    await strict.data("DELETE", f"/snapshots/{made['id']}")
+    await strict.inside.cloud.tasks.drain()
+
+    assert not list(strict.inside.cloud.settings.snapshots_dir.iterdir())
+
+
+async def test_strict_snapshot_that_cannot_be_made_is_in_error(tmp_path: Path) -> None:
+    machines = WritingMachines(can_freeze=False)
+    async with devcloud_app(tmp_path, tier="strict", machines=machines) as inside, inside.client() as client:
+        site = Site(inside, client)
+        volume = await site.make_volume()
+        made = await site.data("POST", "/snapshots", json={"volume_id": volume["id"]})
+        await inside.cloud.tasks.drain()
+
+        assert (await site.data("GET", f"/snapshots/{made['id']}"))["status"] == "ERROR"
