@@ -14,6 +14,7 @@ from controller.features import (
 )
 from controller.model import Group, Health, Snapshot, SnapshotState, Source, SourceKind, Volume
 from controller.topology import segments_of
+from csi.identity import PLUGIN_CAPABILITIES
 from csi.pb import csi_pb2
 from csi.volume_context import PublishContext, VolumeContext
 
@@ -46,13 +47,8 @@ def group_capabilities(features: frozenset[str]) -> csi_pb2.GroupControllerGetCa
 
 def plugin_capabilities(features: frozenset[str]) -> list[csi_pb2.PluginCapability]:
     """Give what the plugin as a whole offers on a platform with these features."""
-    kinds = csi_pb2.PluginCapability
-    services = [kinds.Service(type=name) for name in offered(PLUGIN_SERVICES, features)]
-    expansions = [kinds.VolumeExpansion(type=name) for name in offered(PLUGIN_EXPANSION, features)]
-    return [
-        *(kinds(service=service) for service in services),
-        *(kinds(volume_expansion=expansion) for expansion in expansions),
-    ]
+    names = (*offered(PLUGIN_SERVICES, features), *offered(PLUGIN_EXPANSION, features))
+    return [PLUGIN_CAPABILITIES[name] for name in names]
 
 
 def new_volume(volume: Volume, mkfs_options: tuple[str, ...]) -> csi_pb2.Volume:

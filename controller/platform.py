@@ -296,6 +296,11 @@ class PlatformOffer:
         with _translated("asking the platform what it offers"):
             return (await self._client.features(deadline)).names
 
+    async def zones(self, *, deadline: float) -> frozenset[str]:
+        """Give the zones."""
+        with _translated("listing zones"):
+            return frozenset(zone.name for zone in await self._client.capacity.zones(deadline=deadline))
+
     async def capacity(self, *, zone: str, performance_class: str, deadline: float) -> Capacity:
         """Give the capacity."""
         with _translated("asking for the capacity"):

@@ -193,6 +193,10 @@ class CloudOffer(Protocol):
         """Give the announced features; read once and remembered."""
         ...
 
+    async def zones(self, *, deadline: float) -> frozenset[str]:
+        """Give the names of all zones; only with `instance.zone`."""
+        ...
+
     async def capacity(self, *, zone: str, performance_class: str, deadline: float) -> Capacity:
         """Say what can still be provisioned in a zone (empty: anywhere) and class (empty: the default)."""
         ...

@@ -58,6 +58,7 @@ def read_create_snapshot(request: csi_pb2.CreateSnapshotRequest, features: froze
         csi_name=object_name(request.name),
         volume_id=volume_id(request.source_volume_id, "source_volume_id"),
         tags=read_tags(string_map(request.parameters, "parameters"), Scope.SNAPSHOT, features),
+        requirement=_read_requirement(request.accessibility_requirements),
     )
 
 

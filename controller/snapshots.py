@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from controller.model import NewSnapshot, Snapshot, SnapshotState
 from controller.names import Ownership, is_uuid
 from controller.ports import Cause, Cloud, CloudError
+from controller.topology import Requirement, candidate_zones
 from controller.uses import Uses, name_key, snapshot_key, volume_key
 from csi.errors import CsiError, ErrorKind
 
@@ -17,6 +18,7 @@ class SnapshotRequest:
     csi_name: str
     volume_id: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    requirement: Requirement = field(default_factory=Requirement)
 
 
 class Snapshots:
@@ -31,10 +33,12 @@ class Snapshots:
         """Give the snapshot of this name, taken now or earlier; it may not be ready yet.
 
         Idempotent by name. Raises CsiError ALREADY_EXISTS when the name belongs to a snapshot of another volume,
-        NOT_FOUND for the volume, EXHAUSTED, BUSY, INTERNAL when the platform failed to take it.
+        NOT_FOUND for the volume, EXHAUSTED (also for zones that do not exist), BUSY, INTERNAL when the platform failed
+        to take it.
         """
         if not is_uuid(request.volume_id):
             raise _missing_source(request.volume_id)
+        await self._check_reach(request.requirement, deadline=deadline)
         new = NewSnapshot(
             name=self._ownership.name(request.csi_name),
             volume_id=request.volume_id.lower(),
@@ -96,6 +100,18 @@ class Snapshots:
         if volume_id and not is_uuid(volume_id):
             return ()
         return await self._cloud.snapshots.all(volume_id=volume_id.lower(), deadline=deadline)
+
+    async def _check_reach(self, requirement: Requirement, *, deadline: float) -> None:
+        """Refuse a reach that cannot be had: a snapshot can be restored in every zone that the platform has."""
+        (first, *others) = candidate_zones(requirement, "")
+        if not first or not requirement.requisite:
+            return
+        existing = await self._cloud.offer.zones(deadline=deadline)
+        if existing.isdisjoint((first, *others)):
+            raise CsiError(
+                ErrorKind.EXHAUSTED,
+                f"accessibility_requirements: none of the zones {', '.join((first, *others))} exists at the platform",
+            )
 
     async def _look(self, snapshot_id: str, *, deadline: float) -> Snapshot | None:
         if not is_uuid(snapshot_id):

@@ -183,6 +183,14 @@ async def test_a_full_instance_is_exhausted(tmp_path: Path):
         await rig.publish(second.volume_id, "node-b")
 
 
+async def test_a_volume_in_another_zone_cannot_be_attached(tmp_path: Path):
+    async with running_rig(tmp_path, zones=("a", "b")) as rig:
+        volume = await rig.create(parameters={"zone": "b"})
+        message = await refused(rig.publish(volume.volume_id), StatusCode.FAILED_PRECONDITION)
+        assert "zone" in message
+        assert await holder(rig, volume.volume_id) is None
+
+
 async def test_what_was_written_reaches_the_node_where_the_platform_tells(rig: Rig):
     volume = await rig.create()
     context = PublishContext.from_wire(await rig.publish(volume.volume_id))

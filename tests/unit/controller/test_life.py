@@ -91,5 +91,5 @@ async def test_an_extended_platform_advertises_everything(extended: Rig):
     groups = await extended.groups.GroupControllerGetCapabilities(pb.GroupControllerGetCapabilitiesRequest())
     assert len(groups.capabilities) == 1
     plugin = await extended.identity.GetPluginCapabilities(pb.GetPluginCapabilitiesRequest())
-    assert {one.service.type for one in plugin.capabilities if one.HasField("service")} == {1, 2, 3}
+    assert {one.service.type for one in plugin.capabilities if one.HasField("service")} == {1, 2, 3, 5}
     assert [one.volume_expansion.type for one in plugin.capabilities if one.HasField("volume_expansion")] == [1]

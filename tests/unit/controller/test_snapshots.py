@@ -4,6 +4,7 @@ import pytest
 from grpc import StatusCode
 
 from controller.names import CLUSTER_TAG
+from controller.topology import ZONE_KEY
 from csi.pb import csi_pb2 as pb
 from tests.unit.controller.rig import GIB, LIMIT_S, OURS, Rig, from_snapshot, refused, running_rig
 
@@ -151,3 +152,25 @@ async def test_a_strict_platform_has_no_snapshots_to_offer(strict: Rig):
     ):
         await refused(call, StatusCode.UNIMPLEMENTED)
     assert strict.calls() == {}
+
+
+def reach(*zones: str) -> pb.TopologyRequirement:
+    return pb.TopologyRequirement(requisite=[pb.Topology(segments={ZONE_KEY: zone}) for zone in zones])
+
+
+async def test_a_snapshot_reaches_every_zone_that_exists(tmp_path: Path):
+    async with running_rig(tmp_path, zones=("a", "b")) as rig:
+        volume = await rig.create(parameters={"zone": "a"})
+        snapshot = await rig.snapshot(volume.volume_id, accessibility_requirements=reach("nowhere", "b"))
+        restored = await rig.create(
+            "restored",
+            volume_content_source=from_snapshot(snapshot.snapshot_id),
+            accessibility_requirements=reach("b"),
+        )
+        assert dict(restored.accessible_topology[0].segments) == {ZONE_KEY: "b"}
+        message = await refused(
+            rig.snapshot(volume.volume_id, "other", accessibility_requirements=reach("nowhere")),
+            StatusCode.RESOURCE_EXHAUSTED,
+        )
+        assert "nowhere" in message
+        assert len(await rig.snapshots()) == 1
