@@ -18,7 +18,7 @@ RUN site=$(/opt/thecloud/bin/python -c 'import sysconfig; print(sysconfig.get_pa
         printf '#!/opt/thecloud/bin/python\nimport sys\nfrom %s.app import main\nsys.exit(main())\n' "$program" \
             > "/opt/thecloud/bin/tc-csi-$program" && chmod 0755 "/opt/thecloud/bin/tc-csi-$program"; done \
     && /opt/thecloud/bin/python -m pip uninstall --yes --quiet pip \
-    && /opt/thecloud/bin/python -m compileall -q "$site" || true
+    && /opt/thecloud/bin/python -m compileall -q "$site"
 
 FROM ${BASE} AS runtime
 RUN apt-get update \

@@ -22,7 +22,7 @@ async def measure_storm(root: Path, tier: str) -> None:
             await stack.platform("DELETE", "/_devcloud/calls")
             lives, errors = await storm(kube)
             left = await stack.platform("GET", "/volumes") or []
-        calls = (await stack.platform("GET", "/_devcloud/calls"))["by_route"]
+        calls = await stack.platform("GET", "/_devcloud/calls")
         gaps = [row["closest_s"] for route, row in calls.items() if route in LISTINGS and row["closest_s"] is not None]
         leaks = len(left) + len(loops_below(root)) + len(mounts_below(root))
         at_most(f"storm.{tier}.errors", len(errors), "errors", 0)

@@ -1,6 +1,6 @@
 """CSI's Identity service: the driver's name and version, what the plugin as a whole offers, and whether it is ready."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc.aio
@@ -28,14 +28,17 @@ def vendor_version() -> str:
         return "unknown"
 
 
-def service_capability(kind: csi_pb2.PluginCapability.Service.Type) -> csi_pb2.PluginCapability:
-    """Make the capability that announces a service or a kind of topology."""
-    return csi_pb2.PluginCapability(service=csi_pb2.PluginCapability.Service(type=kind))
-
-
-def expansion_capability(kind: csi_pb2.PluginCapability.VolumeExpansion.Type) -> csi_pb2.PluginCapability:
-    """Make the capability that announces how volumes grow."""
-    return csi_pb2.PluginCapability(volume_expansion=csi_pb2.PluginCapability.VolumeExpansion(type=kind))
+PLUGIN_CAPABILITIES: Mapping[str, csi_pb2.PluginCapability] = {
+    **{
+        name: csi_pb2.PluginCapability(service=csi_pb2.PluginCapability.Service(type=name))
+        for name in csi_pb2.PluginCapability.Service.Type.keys()[1:]
+    },
+    **{
+        name: csi_pb2.PluginCapability(volume_expansion=csi_pb2.PluginCapability.VolumeExpansion(type=name))
+        for name in csi_pb2.PluginCapability.VolumeExpansion.Type.keys()[1:]
+    },
+}
+"""What a plugin can announce, by the name in the CSI enums: services, kinds of topology, and how volumes grow."""
 
 
 class Identity(csi_pb2_grpc.IdentityServicer):

@@ -66,6 +66,13 @@ MKFS_SECONDS = Metric(
     ("fs_type",),
     _WAIT_BUCKETS_S,
 )
+COMMAND_SECONDS = Metric(
+    "thecloud_csi_command_seconds",
+    Kind.HISTOGRAM,
+    "Time of one host command, by program.",
+    ("command",),
+    _CALL_BUCKETS_S,
+)
 FORMAT_REFUSALS = Metric(
     "thecloud_csi_format_refusals_total",
     Kind.COUNTER,
@@ -79,6 +86,7 @@ TABLE: tuple[Metric, ...] = (
     PLATFORM_SECONDS,
     DEVICE_WAIT_SECONDS,
     MKFS_SECONDS,
+    COMMAND_SECONDS,
     FORMAT_REFUSALS,
 )
 
@@ -115,6 +123,10 @@ class Metrics:
     def file_system_made(self, fs_type: str, duration_s: float) -> None:
         """Count one successful mkfs."""
         self._observe(MKFS_SECONDS, duration_s, fs_type)
+
+    def command_ended(self, program: str, duration_s: float) -> None:
+        """Count one host command; `program` is its name without the folder."""
+        self._observe(COMMAND_SECONDS, duration_s, program)
 
     def format_refused(self, reason: str) -> None:
         """Count one device that was left as it is; `reason` is a word from a fixed set."""

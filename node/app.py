@@ -6,17 +6,17 @@ The one place that knows which class stands behind which port. Not here: any beh
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc.aio
 
-from csi.identity import DRIVER_NAME, service_capability
+from csi.identity import DRIVER_NAME, PLUGIN_CAPABILITIES
 from csi.locks import KeyLocks
 from csi.metrics import Metrics
-from csi.pb import csi_pb2, csi_pb2_grpc
+from csi.pb import csi_pb2_grpc
 from csi.program import Plugin
 from csi.program import main as run_program
 from csi.registration import Registration
@@ -115,7 +115,7 @@ def assemble(
         records=ground.records,
         evidence=evidence,
         kernel=kernel,
-        can_expand=settings.expand_volumes,
+        can_expand=settings.can_expand,
     )
     recovery = Recovery(
         mounts=ground.mounts,
@@ -236,20 +236,24 @@ class MetricsObserver:
         """Take the time that a successful mkfs took."""
         self._metrics.file_system_made(fs_type, seconds)
 
+    def command_ended(self, program: str, seconds: float) -> None:
+        """Take the time that a host command took."""
+        self._metrics.command_ended(program, seconds)
+
     def format_refused(self, reason: str) -> None:
         """Count a disk that was not formatted."""
         self._metrics.format_refused(reason)
 
 
 @asynccontextmanager
-async def this_host() -> AsyncIterator[Host]:
+async def this_host(observer: Observer) -> AsyncIterator[Host]:
     """Give the host that this process runs on, and hear its kernel's events meanwhile."""
     events = KernelDiskEvents()
     await events.start()
     try:
         yield Host(
             kernel=HostKernel(),
-            runner=HostRunner(),
+            runner=HostRunner(observer=observer),
             events=events,
             hears_events=lambda: events.is_listening,
             find_program=lambda name: shutil.which(name, path=DEFAULT_PATH),
@@ -261,8 +265,9 @@ async def this_host() -> AsyncIterator[Host]:
 @asynccontextmanager
 async def build(settings: NodeSettings, metrics: Metrics) -> AsyncIterator[Plugin]:
     """Open what the plugin needs of this host, bring its records in line, and give what is served."""
-    async with this_host() as host:
-        assembly = assemble(settings, host, MetricsObserver(metrics))
+    observer = MetricsObserver(metrics)
+    async with this_host(observer) as host:
+        assembly = assemble(settings, host, observer)
         # Before the first call is served: a call must not meet a stage that a killed process left half done.
         await assembly.recovery.reconcile()
         servicer = NodeServicer(assembly.parts)
@@ -275,19 +280,10 @@ async def build(settings: NodeSettings, metrics: Metrics) -> AsyncIterator[Plugi
 
         yield Plugin(
             services=[add_node],
-            capabilities=_plugin_capabilities(settings),
+            capabilities=[PLUGIN_CAPABILITIES[name] for name in settings.plugin_capabilities],
             ready=ready,
             registration=_registration(settings),
         )
-
-
-def _plugin_capabilities(settings: NodeSettings) -> Sequence[csi_pb2.PluginCapability]:
-    service = csi_pb2.PluginCapability.Service
-    # Of the driver as a whole: the controller is another process, but the same plugin.
-    offered = [service_capability(service.CONTROLLER_SERVICE)]
-    if settings.zone:
-        offered.append(service_capability(service.VOLUME_ACCESSIBILITY_CONSTRAINTS))
-    return offered
 
 
 def _registration(settings: NodeSettings) -> Registration | None:

@@ -9,11 +9,14 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from csi.errors import CsiError, ErrorKind
 from node.model import CommandResult
+from node.ports import Observer, SilentObserver
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +30,14 @@ KILL_WAIT_S = 5.0
 class HostRunner:
     """Runs commands of this host."""
 
-    def __init__(self, *, search_path: str = DEFAULT_PATH) -> None:
+    def __init__(self, *, search_path: str = DEFAULT_PATH, observer: Observer | None = None) -> None:
         """`search_path` is the PATH that programs are looked for in, and the one that they see."""
+        self._observer = observer or SilentObserver()
         self._environment = {"PATH": search_path, "LC_ALL": "C", "HOME": "/"}
 
     async def run(self, argv: Sequence[str], *, deadline: float, pass_fds: Sequence[int] = ()) -> CommandResult:
         """Run one command to its end; see `ports.Runner.run`."""
+        started_at = time.perf_counter()
         try:
             async with asyncio.timeout_at(deadline):
                 return await self._run(argv, pass_fds)
@@ -40,6 +45,8 @@ class HostRunner:
             raise CsiError(
                 ErrorKind.TIMEOUT, f"{_shown(argv)}: not finished in the time that the caller gave; it was stopped"
             ) from None
+        finally:
+            self._observer.command_ended(Path(argv[0]).name, time.perf_counter() - started_at)
 
     async def _run(self, argv: Sequence[str], pass_fds: Sequence[int]) -> CommandResult:
         starting = asyncio.ensure_future(self._start(argv, pass_fds))

@@ -216,7 +216,7 @@ def main(program: str, argv: Sequence[str]) -> int:
 
 
 async def _examine_here(settings: NodeSettings) -> tuple[Row, ...]:
-    async with this_host() as host:
+    async with this_host(SilentObserver()) as host:
         return await Doctor(settings, host).examine()
 
 

@@ -31,7 +31,7 @@ TOOLS = {
     FsType.EXT3: ("mkfs.ext3", "e2fsck", "resize2fs"),
     FsType.EXT4: ("mkfs.ext4", "e2fsck", "resize2fs"),
     FsType.XFS: ("mkfs.xfs", "xfs_growfs"),
-    FsType.BTRFS: ("mkfs.btrfs", "btrfs", "btrfstune"),
+    FsType.BTRFS: ("mkfs.btrfs", "btrfs"),
 }
 """Programs that a file system needs on this host."""
 BASE_TOOLS = ("blkid", "mount", "umount", "blockdev")

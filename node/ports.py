@@ -119,6 +119,10 @@ class Observer(Protocol):
         """Count a disk that was not formatted; `reason` is one of a few fixed words."""
         ...
 
+    def command_ended(self, program: str, seconds: float) -> None:
+        """Take the time that a host command took, whatever came of it."""
+        ...
+
 
 class SilentObserver:
     """Drops every figure."""
@@ -131,3 +135,6 @@ class SilentObserver:
 
     def format_refused(self, reason: str) -> None:
         """Ignore the reason."""
+
+    def command_ended(self, program: str, seconds: float) -> None:
+        """Ignore the figure."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csi.endpoint import Endpoint, UnixEndpoint
-from csi.identity import DRIVER_NAME
-from csi.kinds import DURATION, ENDPOINT, PATH, SWITCH, TEXT, OptionKind, whole_number
+from csi.identity import DRIVER_NAME, PLUGIN_CAPABILITIES
+from csi.kinds import DURATION, ENDPOINT, PATH, SWITCH, TEXT, WORDS, OptionKind, whole_number
 from csi.settings import ShellSettings, option
 from csi.validate import MAX_NODE_ID_BYTES
 
@@ -18,6 +18,15 @@ PLUGIN_DIR = Path("plugins") / DRIVER_NAME
 """Below the kubelet's folder: this driver's socket and records."""
 STAGING_DIR = Path("plugins/kubernetes.io/csi") / DRIVER_NAME
 """Below the kubelet's folder: staging paths of mounted volumes."""
+
+EXTENDED_PLUGIN_CAPABILITIES = (
+    "CONTROLLER_SERVICE",
+    "GROUP_CONTROLLER_SERVICE",
+    "VOLUME_ACCESSIBILITY_CONSTRAINTS",
+    "SNAPSHOT_ACCESSIBILITY_CONSTRAINTS",
+    "ONLINE",
+)
+"""What the controller announces on a platform of the extended tier; on a strict one it is CONTROLLER_SERVICE alone."""
 
 _OPTIONAL_PATH: OptionKind[Path | None] = OptionKind("path", PATH.parse)
 
@@ -77,8 +86,11 @@ class NodeSettings(ShellSettings):
     format_concurrency: int = option(
         whole_number(least=1, most=64), "How many mkfs and file system checks run at once.", default=2
     )
-    expand_volumes: bool = option(
-        SWITCH, "Offer growing of volumes. Turn it off on a platform that cannot grow them.", default=True
+    plugin_capabilities: tuple[str, ...] = option(
+        WORDS,
+        "What the controller announces on this platform, separated by commas: CSI wants the same answer of both "
+        "programs, and the node cannot ask the platform. Without ONLINE, growing is not offered.",
+        default=EXTENDED_PLUGIN_CAPABILITIES,
     )
 
     def problems(self) -> Sequence[str]:
@@ -90,9 +102,19 @@ class NodeSettings(ShellSettings):
             )
         if len(self.node_id.encode()) > MAX_NODE_ID_BYTES:
             found.append(f"--node-id has more than {MAX_NODE_ID_BYTES} bytes")
+        unknown = sorted(set(self.plugin_capabilities) - set(PLUGIN_CAPABILITIES))
+        if unknown:
+            found.append(
+                f"--plugin-capabilities: unknown {', '.join(unknown)[:120]}; known {', '.join(PLUGIN_CAPABILITIES)}"
+            )
         if self.registration_dir is not None and not isinstance(self.endpoint, UnixEndpoint):
             found.append(f"--registration-dir needs a unix:// --endpoint, not {self.endpoint}")
         return found
+
+    @property
+    def can_expand(self) -> bool:
+        """Whether the platform grows volumes."""
+        return "ONLINE" in self.plugin_capabilities
 
     @property
     def socket_for_kubelet(self) -> Path:

@@ -34,8 +34,7 @@ def settings_page() -> str:
 def metrics_page() -> str:
     """Give the page of metrics."""
     rows = [
-        f"| `{metric.name}` | {metric.kind.value} | {', '.join(metric.labels)} | {metric.doc} |"
-        for metric in TABLE
+        f"| `{metric.name}` | {metric.kind.value} | {', '.join(metric.labels)} | {metric.doc} |" for metric in TABLE
     ]
     head = ["# Metrics\n", _GENERATED.format("`csi/metrics.py`")]
     return "\n".join([*head, "| Name | Kind | Labels | Meaning |", "|---|---|---|---|", *rows, ""])

@@ -1,7 +1,7 @@
 """SIGKILL of the node plugin at any side effect: the call repeated converges, data is kept, mkfs never runs twice."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,17 +12,19 @@ from tests.support.orchestrator import Orchestrator, capability, orchestrator, u
 from tests.support.stack import Stack, loops_below, mounts_below
 
 NODE = "node-a"
+OTHER = "node-b"
 TEXT = "only copy"
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An attached volume and the calls on it, each with what must hold after it was repeated."""
+    """A volume that is attached to a node and the calls on it, each with what must hold after it was repeated."""
 
     stack: Stack
     volume: pb.Volume
     context: Mapping[str, str]
     cap: pb.VolumeCapability
+    node: str = NODE
 
     @property
     def volume_id(self) -> str:
@@ -30,23 +32,23 @@ class Claim:
 
     @property
     def staging(self) -> Path:
-        return self.stack.staging_path(NODE, self.volume_id)
+        return self.stack.staging_path(self.node, self.volume_id)
 
     @property
     def target(self) -> Path:
-        return self.stack.target_path(NODE, self.volume_id)
+        return self.stack.target_path(self.node, self.volume_id)
 
     async def stage(self, kube: Orchestrator) -> None:
-        await kube.stage(self.volume, NODE, self.context, self.cap)
+        await kube.stage(self.volume, self.node, self.context, self.cap)
 
     async def publish(self, kube: Orchestrator) -> None:
-        await kube.publish(self.volume, NODE, self.context, self.cap)
+        await kube.publish(self.volume, self.node, self.context, self.cap)
 
     async def unpublish(self, kube: Orchestrator) -> None:
-        await kube.unpublish(self.volume_id, NODE)
+        await kube.unpublish(self.volume_id, self.node)
 
     async def unstage(self, kube: Orchestrator) -> None:
-        await kube.unstage(self.volume_id, NODE)
+        await kube.unstage(self.volume_id, self.node)
 
     async def settle_stage(self, kube: Orchestrator, where: str) -> None:
         await until_ok(lambda: self.stage(kube))
@@ -78,23 +80,35 @@ async def attached(stack: Stack, name: str, cap: pb.VolumeCapability) -> Claim:
         return Claim(stack, volume, await kube.attach(volume.volume_id, NODE, cap), cap)
 
 
+async def moved(claim: Claim, node: str) -> Claim:
+    """Do what the orchestrator does with a claim whose pod goes elsewhere after a stage of unknown outcome."""
+    async with orchestrator(claim.stack) as kube:
+        await until_ok(lambda: claim.unstage(kube))
+        await kube.detach(claim.volume_id, claim.node)
+        return replace(claim, node=node, context=await kube.attach(claim.volume_id, node, claim.cap))
+
+
 async def removed(claim: Claim) -> None:
     async with orchestrator(claim.stack) as kube:
-        await kube.detach(claim.volume_id, NODE)
+        await kube.detach(claim.volume_id, claim.node)
         await kube.delete(claim.volume_id)
 
 
 @pytest.mark.root
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("fs_type", ["ext4", "xfs"])
-async def test_killed_in_a_stage_that_formats_ends_with_one_usable_file_system(fs_type: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("fs_type", "finisher"), [("ext4", NODE), ("xfs", OTHER)])
+async def test_killed_in_a_stage_that_formats_ends_with_one_usable_file_system(
+    fs_type: str, finisher: str, tmp_path: Path
+) -> None:
     cap = capability(fs_type)
-    async with Stack(tmp_path / "s", nodes=(NODE,)) as stack:
+    async with Stack(tmp_path / "s", nodes=(NODE, OTHER)) as stack:
         run = CrashRun(stack, NODE)
         for at in range(1, MOST_SIDE_EFFECTS):
             claim = await attached(stack, f"fresh-{at}", cap)
             where = await run.dies_at(at, claim.stage)
             await run.restart()
+            if finisher != claim.node:
+                claim = await moved(claim, finisher)
             await stages_and_keeps_data(claim, where)
             await removed(claim)
             if where is None:

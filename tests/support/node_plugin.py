@@ -51,10 +51,7 @@ class FragileRecords(VolumeRecords):
 
 
 class NodeRunner(FakeRunner):
-    """The simulated tools and `blockdev`, which only the node's own domain uses."""
-
-    def _tools(self):
-        return {**super()._tools(), "blockdev": self._blockdev}
+    """The simulated tools, which can be told to answer for their version."""
 
     def answer_versions(self) -> None:
         """Let tools tell their version, which the plugin itself asks of few."""
@@ -64,14 +61,6 @@ class NodeRunner(FakeRunner):
         if getattr(self, "_with_versions", False) and argv[1:] in (["-V"], ["--version"]):
             return 0, f"{program} 1.0", ""
         return super()._answer(program, argv)
-
-    def _blockdev(self, argv: list[str]) -> tuple[int, str, str]:
-        disk = self._host.disk_at(Path(argv[-1]))
-        if disk is None:
-            return 1, "", f"blockdev: cannot open {argv[-1]}: No such device or address"
-        disk.read_only = argv[1] == "--setro"
-        (self._host.sys_root / "block" / disk.name / "ro").write_text(f"{int(disk.read_only)}\n")
-        return 0, "", ""
 
 
 class Plugin:

@@ -164,7 +164,9 @@ class Stack:
         """Start the node plugin of an instance."""
         socket = self.socket_of(name)
         socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        offered = () if self.tier == "extended" else ("--plugin-capabilities", "CONTROLLER_SERVICE")
         argv = [
+            *offered,
             *("--endpoint", f"unix://{socket}", "--node-id", name, "--state-dir", str(self.root / name / "state")),
             *("--kubelet-dir", str(self.root / name / "kubelet"), "--loop-disk-dir", str(self.data_dir / "disks")),
             *("--max-volumes", str(self.max_volumes), "--http-endpoint", self.http_of(name), *self.node_args),

@@ -6,7 +6,7 @@ import pytest
 
 from csi import identity
 from csi.errors import CsiError, ErrorKind
-from csi.identity import DRIVER_NAME, Identity, expansion_capability, service_capability
+from csi.identity import DRIVER_NAME, PLUGIN_CAPABILITIES, Identity
 from csi.pb import csi_pb2, csi_pb2_grpc
 from csi.readiness import Check, Readiness, always_ready
 from tests.unit.csi.live import serving
@@ -21,7 +21,7 @@ async def away(*, deadline: float) -> None:
 
 async def ask(path: Path, method: str, request: object, check: Check = always_ready):
     readiness = Readiness(check)
-    capabilities = [service_capability(Service.CONTROLLER_SERVICE), expansion_capability(Expansion.ONLINE)]
+    capabilities = [PLUGIN_CAPABILITIES["CONTROLLER_SERVICE"], PLUGIN_CAPABILITIES["ONLINE"]]
     servicer = Identity(capabilities=capabilities, readiness=readiness)
 
     def add(server: grpc.aio.Server) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from csi.endpoint import EndpointError, TcpEndpoint, UnixEndpoint
 from csi.errors import CsiError, ErrorKind
-from csi.identity import service_capability
+from csi.identity import PLUGIN_CAPABILITIES
 from csi.metrics import Metrics
 from csi.pb import csi_pb2, csi_pb2_grpc, pluginregistration_pb2, pluginregistration_pb2_grpc
 from csi.program import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Plugin, Stop, StoppedError, main, serve
@@ -77,7 +77,7 @@ def free_port() -> int:
 
 async def test_identity_is_served_with_what_the_program_offers(tmp_path: Path) -> None:
     order: list[str] = []
-    capability = service_capability(csi_pb2.PluginCapability.Service.CONTROLLER_SERVICE)
+    capability = PLUGIN_CAPABILITIES["CONTROLLER_SERVICE"]
     settings = settings_for(tmp_path)
     async with running(settings, building(order, capabilities=(capability,))) as task:
         async with channel_to(tmp_path / "csi.sock") as channel:

@@ -9,6 +9,7 @@ import grpc.aio
 import pytest
 
 from csi.endpoint import TcpEndpoint, UnixEndpoint
+from csi.identity import PLUGIN_CAPABILITIES
 from csi.metrics import Metrics
 from csi.pb import csi_pb2 as pb
 from csi.pb import csi_pb2_grpc as rpc
@@ -17,7 +18,7 @@ from csi.pb import pluginregistration_pb2_grpc as reg_rpc
 from csi.program import Stop, serve
 from node import app
 from node.app import MetricsObserver, build
-from node.settings import NodeSettings
+from node.settings import EXTENDED_PLUGIN_CAPABILITIES, NodeSettings
 
 OPTIONS = [("grpc.default_authority", "localhost")]
 
@@ -47,11 +48,7 @@ async def test_the_program_serves_node_identity_and_registration_and_ends_cleanl
         info = await rpc.NodeStub(channel).NodeGetInfo(pb.NodeGetInfoRequest(), wait_for_ready=True, timeout=10)
         assert info.node_id == "node-1"
         capabilities = await rpc.IdentityStub(channel).GetPluginCapabilities(pb.GetPluginCapabilitiesRequest())
-        service = pb.PluginCapability.Service
-        assert [c.service.type for c in capabilities.capabilities] == [
-            service.CONTROLLER_SERVICE,
-            service.VOLUME_ACCESSIBILITY_CONSTRAINTS,
-        ]
+        assert list(capabilities.capabilities) == [PLUGIN_CAPABILITIES[name] for name in EXTENDED_PLUGIN_CAPABILITIES]
         assert (await rpc.IdentityStub(channel).Probe(pb.ProbeRequest())).ready.value
         known = await reg_rpc.RegistrationStub(kubelet).GetInfo(reg.InfoRequest(), wait_for_ready=True, timeout=10)
         assert (known.name, known.endpoint) == ("csi.thecloud.io", str(settings.socket_for_kubelet))

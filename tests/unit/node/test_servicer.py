@@ -88,7 +88,7 @@ async def test_capabilities_are_those_of_csi_113(tmp_path: Path, plugin: Plugin)
     async with plugin.serve() as node:
         answer = await node.NodeGetCapabilities(pb.NodeGetCapabilitiesRequest())
     assert {entry.rpc.type for entry in answer.capabilities} == expected
-    without = Plugin(tmp_path, plugin.host, name="second", expand_volumes=False)
+    without = Plugin(tmp_path, plugin.host, name="second", plugin_capabilities=("CONTROLLER_SERVICE",))
     await without.start()
     async with without.serve() as node:
         answer = await node.NodeGetCapabilities(pb.NodeGetCapabilitiesRequest())

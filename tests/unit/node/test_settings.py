@@ -15,19 +15,24 @@ def test_the_defaults_fit_a_pod_on_a_kubernetes_node() -> None:
     assert settings.state_dir == Path("/var/lib/kubelet/plugins/csi.thecloud.io/state")
     assert settings.socket_for_kubelet == Path("/var/lib/kubelet/plugins/csi.thecloud.io/csi.sock")
     assert (settings.max_volumes, settings.registration_dir, settings.loop_disk_dir) == (20, None, None)
-    assert settings.expand_volumes
+    assert settings.can_expand
     assert not settings.use_dmi
 
 
 def test_flags_and_variables_are_read() -> None:
     argv = ["--node-id", "i-1", "--kubelet-dir", "/k", "--registration-dir", "/r", "--use-dmi"]
-    environ = {"TC_MAX_VOLUMES": "7", "TC_DEVICE_WAIT_S": "2", "TC_EXPAND_VOLUMES": "false", "TC_LOOP_DISK_DIR": "/d"}
+    environ = {
+        "TC_MAX_VOLUMES": "7",
+        "TC_DEVICE_WAIT_S": "2",
+        "TC_PLUGIN_CAPABILITIES": "CONTROLLER_SERVICE",
+        "TC_LOOP_DISK_DIR": "/d",
+    }
     settings = read_settings(NodeSettings, argv, environ)
     assert (settings.node_id, settings.max_volumes, settings.device_wait_s) == ("i-1", 7, 2.0)
     assert settings.socket_for_kubelet == Path("/k/plugins/csi.thecloud.io/csi.sock")
     assert (settings.registration_dir, settings.loop_disk_dir) == (Path("/r"), Path("/d"))
     assert settings.use_dmi
-    assert not settings.expand_volumes
+    assert not settings.can_expand
     given = read_settings(NodeSettings, ["--kubelet-endpoint", "/x/y.sock"], {})
     assert given.socket_for_kubelet == Path("/x/y.sock")
 
@@ -36,6 +41,7 @@ def test_flags_and_variables_are_read() -> None:
     ("argv", "names"),
     [
         (["--max-volumes", "0"], ["--max-volumes"]),
+        (["--plugin-capabilities", "OFFLINE,NONSENSE"], ["--plugin-capabilities", "NONSENSE"]),
         (["--max-volumes", "3", "--reserved-volumes", "3"], ["--reserved-volumes", "--max-volumes"]),
         (["--state-dir", "relative", "--format-concurrency", "0"], ["--state-dir", "--format-concurrency"]),
         (["--endpoint", "tcp://127.0.0.1:1", "--registration-dir", "/r"], ["--registration-dir", "--endpoint"]),
