@@ -1,7 +1,7 @@
 """Counts and times of calls per route, so that tests and benchmarks see what a client costs the platform."""
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -10,10 +10,14 @@ _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 class RouteCalls:
     """What one route saw since the last reset."""
 
-    count: int
-    platform_s: float
+    count: int = 0
+    platform_s: float = 0.0
     """Time inside the platform, injected waits included."""
-    max_s: float
+    max_s: float = 0.0
+    started_at: float | None = None
+    """When the last one began, on a clock of no fixed zero."""
+    closest_s: float | None = None
+    """The shortest time between the beginnings of two calls; None before the second."""
 
 
 @dataclass(slots=True)
@@ -31,11 +35,23 @@ class CallLog:
         self._statuses: dict[tuple[str, str, str], int] = {}
         self._durations: dict[tuple[str, str], _Histogram] = {}
 
-    def add(self, method: str, path: str, status: str, duration_s: float) -> None:
+    def began(self, method: str, path: str, at: float) -> None:
+        """Take note of a call that begins; `at` never goes back."""
+        seen = self._routes.get(f"{method} {path}", RouteCalls())
+        closest_s = seen.closest_s
+        if seen.started_at is not None:
+            gap_s = at - seen.started_at
+            closest_s = gap_s if closest_s is None else min(closest_s, gap_s)
+        self._routes[f"{method} {path}"] = replace(seen, started_at=at, closest_s=closest_s)
+
+    def ended(self, method: str, path: str, status: str, duration_s: float) -> None:
         """Count one answered (or lost) call."""
-        seen = self._routes.get(f"{method} {path}", RouteCalls(0, 0.0, 0.0))
-        self._routes[f"{method} {path}"] = RouteCalls(
-            seen.count + 1, seen.platform_s + duration_s, max(seen.max_s, duration_s)
+        seen = self._routes.get(f"{method} {path}", RouteCalls())
+        self._routes[f"{method} {path}"] = replace(
+            seen,
+            count=seen.count + 1,
+            platform_s=seen.platform_s + duration_s,
+            max_s=max(seen.max_s, duration_s),
         )
         self._statuses[method, path, status] = self._statuses.get((method, path, status), 0) + 1
         histogram = self._durations.setdefault((method, path), _Histogram([0] * (len(_BUCKETS_S) + 1)))

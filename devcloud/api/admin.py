@@ -52,6 +52,7 @@ class RouteCallsView(msgspec.Struct, frozen=True):
     count: int
     platform_s: float
     max_s: float
+    closest_s: float | None
 
 
 class Wedge(msgspec.Struct, frozen=True):
@@ -115,7 +116,7 @@ async def list_calls(call: Call, _: None) -> Reply:
     """GET /_devcloud/calls."""
     return Reply(
         {
-            route: RouteCallsView(seen.count, seen.platform_s, seen.max_s)
+            route: RouteCallsView(seen.count, seen.platform_s, seen.max_s, seen.closest_s)
             for route, seen in call.cloud.calls.by_route.items()
         }
     )

@@ -66,6 +66,9 @@ class Gateway:
             await _send(refusal or self._answer_unknown(request), request_id, scope, receive, send)
             return
         status = "lost"
+        is_counted = not route.path.startswith(admin.PREFIX)
+        if is_counted:
+            self._cloud.calls.began(route.method, route.path, started_at)
         try:
             fired = await self._fire(request, route, params)
             answer = await self._answer(request, route, params, fired, request_id)
@@ -80,8 +83,8 @@ class Gateway:
         except ClientDisconnect:
             _log.info("%s: the caller went away", route.name)
         finally:
-            if not route.path.startswith(admin.PREFIX):
-                self._cloud.calls.add(route.method, route.path, status, time.perf_counter() - started_at)
+            if is_counted:
+                self._cloud.calls.ended(route.method, route.path, status, time.perf_counter() - started_at)
 
     def _refuse_early(self, request: Request) -> Response | None:
         """Answer what needs no route: preflight requests and what the rate limits refuse."""

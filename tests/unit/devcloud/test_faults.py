@@ -252,6 +252,11 @@ async def test_calls_are_counted_per_route_and_lost_ones_too(extended: Site) -> 
 
     assert {route: seen["count"] for route, seen in calls.items()} == {"POST /volumes": 1, "GET /volumes/{ref}": 1}
     assert all(seen["platform_s"] >= seen["max_s"] > 0 for seen in calls.values())
+    assert [seen["closest_s"] for seen in calls.values()] == [None, None]
+    await extended.call("GET", f"/volumes/{volume['id']}")
+    again = (await extended.data("GET", "/_devcloud/calls"))["GET /volumes/{ref}"]
+    assert again["count"] == 2
+    assert again["closest_s"] > 0
     assert (await extended.call("DELETE", "/_devcloud/calls")).status_code == 204
     assert extended.inside.cloud.calls.total == 0
     metrics = (await extended.call("GET", "/metrics")).text
