@@ -42,7 +42,7 @@ sanity: env ## the published csi-sanity, both tiers (root)
 
 .PHONY: vm-test
 vm-test: env ## the node plugin in a QEMU guest, with hot-plug and power cuts (root)
-	@scripts/prepare vm && $(PY) -m pytest tests/vm $(ARGS)
+	@scripts/prepare vm && $(PY) -m pytest tests/vm --numprocesses 2 --dist loadgroup $(ARGS)
 
 .PHONY: bench
 bench: env ## figures as JSON lines (root)

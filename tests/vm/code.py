@@ -4,11 +4,13 @@ It holds the packages that the node plugin imports, their installed dependencies
 of the code therefore shows in the next run without any build.
 """
 
+import compileall
 import re
 import shutil
 import subprocess
 import sys
 from importlib.metadata import distribution
+from py_compile import PycInvalidationMode
 from pathlib import Path
 
 from tests.vm.image import GUEST_PYTHON
@@ -31,6 +33,7 @@ def code_disk(folder: Path) -> Path:
     if sys.version_info[:2] == GUEST_PYTHON:
         for name in dependency_names(WANTED):
             _copy_distribution(name, tree / "site")
+        _compile(tree)
     else:
         _install_for_guest(tree / "site")
     image = folder / "code.ext4"
@@ -39,6 +42,12 @@ def code_disk(folder: Path) -> Path:
     subprocess.run([program("mke2fs"), *options, str(image), f"{size_bytes >> 10}k"], check=True, capture_output=True)
     shutil.rmtree(tree)
     return image
+
+
+def _compile(tree: Path) -> None:
+    """Make the byte code here: the disk is read-only, and an emulated processor would compile at every start."""
+    if not compileall.compile_dir(tree, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH):
+        raise MissingToolError(f"virtual machine tests: not all of the code below {tree} compiles")
 
 
 def dependency_names(wanted: tuple[str, ...]) -> list[str]:

@@ -15,6 +15,8 @@ from tests.vm.image import guest_image
 from tests.vm.plugin import PORTS
 from tests.vm.tools import MissingToolError, ensure_tools
 
+ALONE = ("test_power_cut", "test_writelog")
+"""Modules whose tests share no machine."""
 LIMIT_S = 300
 """Time limit of a test, the build of the root disk included."""
 
@@ -24,8 +26,14 @@ Machines = Callable[[str], MachineParts]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents and item.get_closest_marker("timeout") is None:
+        if here not in item.path.parents:
+            continue
+        if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(LIMIT_S))
+        # Tests that share a machine stay in one process, so that it boots once.
+        if item.path.stem not in ALONE:
+            machine = item.path.stem if item.path.stem == "test_crash_states" else "shared"
+            item.add_marker(pytest.mark.xdist_group(machine))
 
 
 @pytest.fixture(scope="session")

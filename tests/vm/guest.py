@@ -247,7 +247,7 @@ def _arguments(parts: MachineParts, control: int, plugged: Sequence[Disk], late:
     forwards = ",".join(f"hostfwd=tcp:127.0.0.1:0-:{port}" for port in (AGENT_PORT, *parts.ports))
     arguments = [
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-        "-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "768",
+        "-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "1", "-m", "768",
         "-kernel", str(parts.image.kernel), "-initrd", str(parts.image.early),
         "-append", f"console=ttyS0 loglevel=4 mitigations=off panic=-1 guest.name={parts.name}",
         "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
