@@ -1,24 +1,20 @@
-# One image, one target per program. BASE is any Debian-like root with apt and Python 3.11 or later, so that the image
-# also builds offline from a base made locally.
+# One file, one target per program. BASE is any Debian-like root with apt and Python 3.11 or later, so that the images
+# also build offline from a base made locally.
 ARG BASE=docker.io/library/debian:trixie-slim
 
 FROM ${BASE} AS build
 RUN apt-get update && apt-get install -y --no-install-recommends python3 python3-venv && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY locks/node.txt locks/
-RUN python3 -m venv /opt/thecloud \
-    && /opt/thecloud/bin/python -m pip install --no-cache-dir --no-compile --require-hashes -r locks/node.txt
-COPY thecloud thecloud
-COPY csi csi
-COPY controller controller
-COPY node node
-RUN site=$(/opt/thecloud/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
-    && cp -r thecloud csi controller node "$site/" \
-    && for program in controller node; do \
-        printf '#!/opt/thecloud/bin/python\nimport sys\nfrom %s.app import main\nsys.exit(main())\n' "$program" \
-            > "/opt/thecloud/bin/tc-csi-$program" && chmod 0755 "/opt/thecloud/bin/tc-csi-$program"; done \
-    && /opt/thecloud/bin/python -m pip uninstall --yes --quiet pip \
-    && /opt/thecloud/bin/python -m compileall -q "$site"
+COPY locks/build.txt locks/node.txt locks/
+RUN python3 -m venv /opt/build && /opt/build/bin/python -m pip install --no-cache-dir --require-hashes -r locks/build.txt \
+    && python3 -m venv /opt/thecloud \
+    && /opt/thecloud/bin/python -m pip install --no-cache-dir --require-hashes -r locks/node.txt
+COPY . .
+# The embedded platform is for development: its command would lack what it imports.
+RUN /opt/build/bin/python -m hatchling build -t wheel -d /tmp/wheel \
+    && /opt/thecloud/bin/python -m pip install --no-cache-dir --no-deps /tmp/wheel/*.whl \
+    && rm /opt/thecloud/bin/devcloud \
+    && /opt/thecloud/bin/python -m pip uninstall --yes --quiet pip
 
 FROM ${BASE} AS runtime
 RUN apt-get update \

@@ -100,7 +100,9 @@ async def record_life(node: NodePlugin, kind: str, folder: Path) -> Life:
     return Life(larger, log, fs_uuid(disk.path), text, formatted_at, durable_at)
 
 
-@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+@pytest.mark.parametrize(
+    "kind", ["ext4", *(pytest.param(kind, marks=pytest.mark.thorough) for kind in ("xfs", "btrfs"))]
+)
 async def test_another_node_goes_on_from_any_cut(
     first: NodePlugin, second: NodePlugin, tmp_path: Path, kind: str
 ) -> None:

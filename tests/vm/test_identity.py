@@ -67,6 +67,7 @@ async def test_volume_is_found_by_the_serial_of_its_bus(node: NodePlugin, tmp_pa
     assert digest(other.path) == untouched
 
 
+@pytest.mark.thorough
 async def test_order_of_disks_does_not_matter(machines: Machines, tmp_path: Path) -> None:
     before, after = new_volume(), new_volume()
     first, last = blank_disk(before, tmp_path), blank_disk(after, tmp_path)

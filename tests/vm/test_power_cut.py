@@ -110,7 +110,7 @@ async def settled(node: NodePlugin, disk: CachedDisk) -> None:
     await node.take_down(volume)
 
 
-@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+@pytest.mark.parametrize("kind", ["ext4", pytest.param("xfs", marks=pytest.mark.thorough)])
 async def test_mkfs_cut_twice_is_finished_by_the_same_node(machines: Machines, tmp_path: Path, kind: str) -> None:
     disk = cached_disk(kind, tmp_path / "disk")
     parts = machines(f"format-{kind}")
@@ -155,7 +155,7 @@ async def test_fsynced_data_outlive_a_power_cut(machines: Machines, tmp_path: Pa
         assert await node.metric(FORMATTED) == 0
 
 
-@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+@pytest.mark.parametrize("kind", [pytest.param("ext4", marks=pytest.mark.thorough), "xfs"])
 async def test_growth_cut_in_the_middle_is_finished_after_the_boot(
     machines: Machines, tmp_path: Path, kind: str
 ) -> None:
