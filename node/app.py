@@ -35,10 +35,12 @@ from node.ports import DiskEvents, Kernel, Observer, Runner
 from node.protection import WriteProtection
 from node.publish import Publishing
 from node.recovery import Recovery
+from node.release import Release
 from node.servicer import NodeParts, NodeServicer
-from node.settings import STAGING_DIR, NodeSettings
+from node.settings import PLUGIN_DIR, STAGING_DIR, NodeSettings
 from node.stage import Staging
 from node.state import VolumeRecords, read_boot_id
+from node.territory import Territory
 from node.uevents import KernelDiskEvents
 from node.unstage import Unstaging
 
@@ -80,6 +82,8 @@ class _Ground:
     records: VolumeRecords
     evidence: Evidence
     protection: WriteProtection
+    release: Release
+    territory: Territory
     locks: KeyLocks
     boot_id: str
 
@@ -89,7 +93,7 @@ def assemble(
 ) -> Assembly:
     """Put the parts together. Raises CsiError when the folder of records cannot be used."""
     ground = _lay_ground(settings, host, observer, records or VolumeRecords(settings.state_dir))
-    staging, unstaging, publishing = _verbs(settings, host, ground)
+    staging, unstaging, publishing = _verbs(settings, ground)
     kernel, devices, evidence = host.kernel, ground.devices, ground.evidence
     parts = NodeParts(
         staging=staging,
@@ -171,12 +175,20 @@ def _lay_ground(settings: NodeSettings, host: Host, observer: Observer, records:
         records=records,
         evidence=Evidence(host.kernel, devices, mounts),
         protection=WriteProtection(runner=host.runner, records=records),
+        release=Release(host.kernel),
+        territory=Territory(
+            kernel=host.kernel,
+            mounts=mounts,
+            kubelet_dir=settings.kubelet_dir,
+            own_folders=(settings.kubelet_dir / PLUGIN_DIR, settings.state_dir),
+            root=host.root,
+        ),
         locks=KeyLocks(),
         boot_id=read_boot_id(host.proc_root),
     )
 
 
-def _verbs(settings: NodeSettings, host: Host, ground: _Ground) -> tuple[Staging, Unstaging, Publishing]:
+def _verbs(settings: NodeSettings, ground: _Ground) -> tuple[Staging, Unstaging, Publishing]:
     mounts, evidence, records, locks = ground.mounts, ground.evidence, ground.records, ground.locks
     staging = Staging(
         devices=ground.devices,
@@ -189,23 +201,23 @@ def _verbs(settings: NodeSettings, host: Host, ground: _Ground) -> tuple[Staging
         device_wait_s=settings.device_wait_s,
     )
     unstaging = Unstaging(
-        kernel=host.kernel,
         mounts=mounts,
         evidence=evidence,
         records=records,
         locks=locks,
         protection=ground.protection,
-        root=host.root,
+        release=ground.release,
+        territory=ground.territory,
+        boot_id=ground.boot_id,
     )
     publishing = Publishing(
-        kernel=host.kernel,
         mounts=mounts,
         evidence=evidence,
         records=records,
         locks=locks,
         protection=ground.protection,
+        territory=ground.territory,
         boot_id=ground.boot_id,
-        root=host.root,
     )
     return staging, unstaging, publishing
 

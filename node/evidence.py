@@ -48,6 +48,17 @@ class Evidence:
         """Give every mount of the recorded disk's file system in this namespace."""
         return await asyncio.to_thread(self._mounts.entries_of, record.device)
 
+    async def disk_under(self, entry: MountEntry) -> tuple[Device | None, tuple[MountEntry, ...]]:
+        """Give the disk below a mount that no record tells of, and that disk's mounts at other paths."""
+        return await asyncio.to_thread(self._disk_under, entry)
+
+    def _disk_under(self, entry: MountEntry) -> tuple[Device | None, tuple[MountEntry, ...]]:
+        number = self._mounts.backed_by(entry)
+        if number is None:
+            return None, ()
+        others = tuple(other for other in self._mounts.entries_of(number) if other.mount_point != entry.mount_point)
+        return next((disk for disk in self._devices.scan() if disk.number == number), None), others
+
     def _mount_of(self, record: StagedVolume, path: str) -> MountEntry | None:
         entry = self._mounts.at(Path(path))
         if entry is None or self._mounts.backed_by(entry) != record.device:

@@ -6,6 +6,7 @@ because an empty staging folder of the host's own disk would be bound just as re
 
 import asyncio
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +15,12 @@ from csi.locks import KeyLocks
 from node.evidence import Evidence
 from node.model import Device, MountEntry
 from node.mounts import Mounts
-from node.ports import Kernel
 from node.protection import WriteProtection
 from node.shield import finish, in_thread
 from node.stage import UNDO_LIMIT_S, path_key, volume_key
 from node.state import Phase, Publication, StagedVolume, VolumeRecords
 from node.targets import make_target, remove_target
-from node.unstage import refuse_unrecorded
+from node.territory import Territory, check_claims
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,24 +48,21 @@ class Publishing:
     def __init__(
         self,
         *,
-        kernel: Kernel,
         mounts: Mounts,
         evidence: Evidence,
         records: VolumeRecords,
         locks: KeyLocks,
         protection: WriteProtection,
+        territory: Territory,
         boot_id: str,
-        root: Path = Path("/"),
     ) -> None:
-        """`root`: the folder whose file system is never unmounted."""
-        self._kernel = kernel
         self._mounts = mounts
         self._evidence = evidence
         self._records = records
         self._locks = locks
         self._protection = protection
+        self._territory = territory
         self._boot_id = boot_id
-        self._root = root
 
     async def publish(self, request: PublishRequest, *, deadline: float) -> None:
         """Make the staged volume visible at the target path. Idempotent.
@@ -87,20 +84,31 @@ class Publishing:
     async def unpublish(self, volume_id: str, target_path: str, *, deadline: float) -> None:
         """Take the volume away from the target path and remove that. Idempotent; an unknown volume is fine.
 
-        Raises CsiError: BUSY; PRECONDITION when it is in use, is a link, or holds what this driver did not put there.
+        Raises CsiError: BUSY; PRECONDITION when it is in use, is a link, holds what this driver did not put there, or
+        belongs to another volume. A path that cannot be ours and has nothing mounted is left alone.
         """
         with self._locks.hold(volume_key(volume_id), path_key(target_path)):
             record = await self._records.get(volume_id)
+            recorded = record is not None and record.publication(target_path) is not None
             entry = await self._evidence.mount_at(target_path)
+            ours = record is not None and entry is not None and await self._evidence.holds(record, target_path)
+            await self._check_claims(volume_id, target_path, proved=ours or (recorded and entry is None))
             if entry is not None:
-                if record is None or not await self._evidence.holds(record, target_path):
-                    await self._check_not_of_another(volume_id, target_path)
-                    await refuse_unrecorded(entry.mount_point, volume_id, self._kernel, self._mounts, self._root)
+                if not ours:
+                    await self._territory.check_unmount(entry, volume_id)
                 await self._mounts.unmount(Path(target_path), deadline=deadline)
-            await in_thread(lambda: remove_target(Path(target_path)))
+            if recorded or ours or await self._territory.covers(target_path):
+                await in_thread(lambda: remove_target(Path(target_path)))
+            elif await asyncio.to_thread(os.path.lexists, target_path):
+                # CSI has the plugin remove what it made; anything else is the host's, however empty.
+                _LOG.warning("volume %s: %s was not published by this driver and is left", volume_id, target_path)
             # Last: a repeated call needs the record to know what was there.
             if record is not None:
                 await self._forget(record, target_path)
+
+    async def _check_claims(self, volume_id: str, target_path: str, *, proved: bool) -> None:
+        records = await self._records.all()
+        await asyncio.to_thread(lambda: check_claims(target_path, volume_id, records, staging=False, proved=proved))
 
     async def _staged(self, request: PublishRequest) -> StagedVolume:
         record = await self._records.get(request.volume_id)
@@ -257,16 +265,6 @@ class Publishing:
                 left = await self._protection.release(left, disk)
         if left != record:
             await self._records.put(left)
-
-    async def _check_not_of_another(self, volume_id: str, target_path: str) -> None:
-        for other in await self._records.all():
-            if other.publication(target_path) is None or not await self._evidence.holds(other, target_path):
-                continue
-            raise CsiError(
-                ErrorKind.PRECONDITION,
-                f"target path {target_path} belongs to volume {other.volume_id}, not to {volume_id}; nothing was "
-                "unmounted.",
-            )
 
 
 def _publication(request: PublishRequest) -> Publication:

@@ -91,7 +91,7 @@ async def test_a_busy_mount_is_an_error_that_leaves_the_record(plugin: Plugin) -
 async def test_a_disk_that_another_namespace_still_mounts_is_not_given_up(plugin: Plugin, monkeypatch) -> None:
     disk = plugin.plug()
     await plugin.stage()
-    monkeypatch.setattr("node.unstage.RELEASE_WAIT_S", 0.01)
+    monkeypatch.setattr("node.release.RELEASE_WAIT_S", 0.01)
     holder = plugin.host.sys_root / "block" / disk.name / "holders/dm-0"
     holder.touch()
     with pytest.raises(CsiError, match="namespace") as caught:
@@ -136,11 +136,17 @@ async def test_a_disk_that_vanished_does_not_hold_up_unstaging(plugin: Plugin) -
     assert plugin.leaks() == []
 
 
-async def test_unstage_at_another_path_leaves_the_volume_staged(plugin: Plugin) -> None:
+@pytest.mark.parametrize("way", [{}, {"block": True}], ids=["mount", "block"])
+async def test_unstage_at_another_path_is_no_success_that_would_let_the_disk_be_detached(plugin: Plugin, way) -> None:
     plugin.plug()
-    await plugin.stage()
-    await plugin.unstage(staging=plugin.staging("elsewhere"))
-    assert plugin.mounted(plugin.staging())
+    await plugin.stage(**way)
+    await plugin.publish(**way)
+    before = plugin.leaks()
+    for path in (plugin.staging("elsewhere"), plugin.target()):
+        with pytest.raises(CsiError, match=f"is staged at {plugin.staging()}, not at") as caught:
+            await plugin.unstage(staging=path)
+        assert caught.value.kind is ErrorKind.PRECONDITION
+    assert plugin.leaks() == before
     assert await plugin.records.get(VOLUME) is not None
 
 
@@ -152,11 +158,53 @@ async def test_a_mount_without_a_record_is_unmounted_because_the_caller_names_it
     assert plugin.leaks() == []
 
 
+async def test_a_disk_whose_record_was_lost_is_not_given_up_while_a_pod_has_it(plugin: Plugin) -> None:
+    plugin.plug()
+    await plugin.stage()
+    await plugin.publish()
+    await plugin.records.remove(VOLUME)
+    with pytest.raises(CsiError, match="pod-1") as caught:
+        await plugin.unstage()
+    assert caught.value.kind is ErrorKind.PRECONDITION
+    assert plugin.mounted(plugin.staging())
+    await plugin.unpublish()
+    await plugin.unstage()
+    assert plugin.leaks() == []
+
+
+async def test_a_disk_whose_record_was_lost_is_flushed_and_asked_for_again_and_again(
+    plugin: Plugin, monkeypatch
+) -> None:
+    disk = plugin.plug()
+    await plugin.stage()
+    await plugin.records.remove(VOLUME)
+    monkeypatch.setattr("node.release.RELEASE_WAIT_S", 0.01)
+    holder = plugin.host.sys_root / "block" / disk.name / "holders/dm-0"
+    holder.touch()
+    for _ in range(2):
+        with pytest.raises(CsiError, match="namespace") as caught:
+            await plugin.unstage()
+        assert caught.value.kind is ErrorKind.PRECONDITION
+    holder.unlink()
+    await plugin.unstage()
+    assert plugin.host.points[-2:] == [f"flush {disk.name}", "forget"]
+
+
+async def test_a_lost_record_of_a_disk_that_is_gone_does_not_hold_up_unstaging(plugin: Plugin) -> None:
+    disk = plugin.plug()
+    await plugin.stage()
+    await plugin.records.remove(VOLUME)
+    plugin.host.unplug(disk)
+    await plugin.unstage()
+    assert plugin.leaks() == []
+    assert await plugin.records.all() == ()
+
+
 async def test_the_hosts_own_file_system_is_never_unmounted(plugin: Plugin) -> None:
     root = plugin.host.top_mount(Path("/"))
     bind = replace(root, mount_id=90, mount_point=Path(plugin.staging()))
     plugin.host.add_mount(bind)
-    plugin.parts.unstaging._root = Path("/")
+    plugin.parts.unstaging._territory._root = Path("/")
     with pytest.raises(CsiError, match="no volume of this driver"):
         await plugin.unstage()
     assert plugin.host.top_mount(Path(plugin.staging())) == bind
