@@ -111,11 +111,12 @@ class Devices:
             return f"held by {', '.join(device.holders)}"
         if device.partitions:
             return f"has partitions {', '.join(device.partitions)}"
-        table = mountinfo.parse((self._proc_root / "self/mountinfo").read_text())
+        # A mount point may have any bytes in its name; one that is no text must not hide what else is mounted.
+        table = mountinfo.parse((self._proc_root / "self/mountinfo").read_text(errors="surrogateescape"))
         # btrfs shows an anonymous number in the table; its source names the device.
         mounted = [e for e in table if e.device == device.number or e.source == str(device.path)]
         if mounted:
-            return f"mounted at {', '.join(sorted({str(entry.mount_point) for entry in mounted}))}"
+            return f"mounted at {', '.join(sorted({mountinfo.shown(entry.mount_point) for entry in mounted}))}"
         swaps = (self._proc_root / "swaps").read_text().splitlines()[1:]
         if any(line.split()[0] == str(device.path) for line in swaps if line.strip()):
             return "used as swap"

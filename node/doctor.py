@@ -187,8 +187,8 @@ class Doctor:
         """Give the words of the mount table's line for the mount that holds a path."""
         if not path.exists():
             return None
-        text = (self._host.proc_root / "self/mountinfo").read_text()
-        lines = [line.split(" ") for line in text.splitlines()]
+        text = (self._host.proc_root / "self/mountinfo").read_text(errors="surrogateescape")
+        lines = [line.split(" ") for line in text.split("\n") if line]
         real = path.resolve()
         holding = [words for words in lines if real.is_relative_to(words[4])]
         return max(holding, key=lambda words: len(words[4]), default=None)

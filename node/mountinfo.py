@@ -24,6 +24,11 @@ def unescape(text: str) -> str:
     return _ESCAPE.sub(lambda found: chr(int(found[1], 8)), text)
 
 
+def shown(path: Path) -> str:
+    """Give a path as text for an error; bytes that are no text are replaced, because errors travel as UTF-8."""
+    return str(path).encode(errors="surrogateescape").decode(errors="replace")
+
+
 def _entry(line: str) -> MountEntry:
     fields = line.split(" ")
     try:

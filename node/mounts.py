@@ -75,7 +75,8 @@ class Mounts:
         Raises CsiError INTERNAL with mount's words, TIMEOUT. Nothing is left mounted when it raises.
         """
         words = ("-o", ",".join(options)) if options else ()
-        argv = ("mount", "-n", "-t", fs_type, *words, "--", str(source), str(_resolve(target)))
+        point = await _in_thread(lambda: _resolve(target), deadline, target)
+        argv = ("mount", "-n", "-t", fs_type, *words, "--", str(source), str(point))
         return await self._mounted((argv,), target, read_only="ro" in options, deadline=deadline)
 
     async def bind(
@@ -85,7 +86,7 @@ class Mounts:
 
         Raises as `mount`; nothing is left mounted when it raises.
         """
-        point = str(_resolve(target))
+        point = str(await _in_thread(lambda: _resolve(target), deadline, target))
         commands: tuple[tuple[str, ...], ...] = (("mount", "-n", "-o", "bind", "--", str(source), point),)
         own = (*(("ro",) if read_only else ()), *(option for option in options if option != "ro"))
         if own:
@@ -167,7 +168,10 @@ class Mounts:
         """Ask btrfs itself which disk it uses: of two clones, the source in the table may name the wrong one."""
         name = Path(entry.source).name
         for devices in (self._sys_root / "fs/btrfs").glob("*/devices"):
-            members = [member.name for member in devices.iterdir()]
+            try:
+                members = [member.name for member in devices.iterdir()]
+            except OSError:
+                continue  # unmounted since the folders were listed
             if name in members:
                 return self._number_of(members[0]) if len(members) == 1 else None
         return None

@@ -113,6 +113,14 @@ async def test_an_absent_kubelet_folder_fails(patient: Plugin) -> None:
     assert (await examine(patient))["kubelet folder"].verdict is Verdict.FAILED
 
 
+async def test_a_mount_point_whose_name_is_no_text_stops_no_check(patient: Plugin) -> None:
+    table = patient.host.proc_root / "self/mountinfo"
+    table.write_bytes(b"90 1 0:77 / /srv/\xff\x85 rw shared:7 - tmpfs tmpfs rw\n" + table.read_bytes())
+    rows = await examine(patient)
+    assert rows["state folder"].verdict is Verdict.OK
+    assert "could not be looked at" not in rows["kubelet folder"].seen
+
+
 async def test_records_in_memory_are_a_warning(patient: Plugin) -> None:
     root = patient.host.top_mount(Path("/"))
     patient.host.replace_mount(root, fs_type="tmpfs")

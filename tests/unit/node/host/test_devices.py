@@ -180,6 +180,20 @@ def test_hidden_paths_and_half_gone_disks_do_not_count(host: FakeHost) -> None:
     assert host.devices().scan() == ()
 
 
+def test_a_mount_point_whose_name_is_no_text_hides_no_user_of_a_disk(host: FakeHost) -> None:
+    disk = host.plug("s1")
+    devices = host.devices()
+    table = host.proc_root / "self/mountinfo"
+    other = b"90 1 0:77 / /srv/\xff\xfe rw - tmpfs tmpfs rw\n"
+    table.write_bytes(table.read_bytes() + other)
+    assert devices.in_use(devices.scan()[0]) == ""
+    table.write_bytes(table.read_bytes() + other.replace(b"0:77", str(disk.number).encode()))
+    used = devices.in_use(devices.scan()[0])
+    assert used.startswith("mounted at /srv/")
+    # What it says goes into an error, which travels as UTF-8.
+    assert used.encode()
+
+
 def test_users_of_a_disk_are_named(host: FakeHost, tmp_path: Path) -> None:
     disk = host.plug("s1")
     devices = host.devices()

@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -286,3 +288,37 @@ async def test_an_unreadable_table_is_an_error_and_not_an_empty_one(host: FakeHo
     (host.proc_root / "self/mountinfo").unlink()
     with pytest.raises(CsiError, match="cannot be read"):
         await host.mount_table().unmount(target, deadline=host.soon())
+
+
+async def test_a_btrfs_that_is_unmounted_while_another_is_looked_up_disturbs_nobody(
+    host: FakeHost, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = put(host, "s1", "btrfs")
+    entry = await mount(host, disk, target, "btrfs")
+    gone = host.sys_root / "fs/btrfs/0-gone/devices"
+    real = Path.glob
+
+    def glob_then_unmount(folder: Path, pattern: str) -> list[Path]:
+        return [gone, *real(folder, pattern)] if folder == host.sys_root / "fs/btrfs" else list(real(folder, pattern))
+
+    monkeypatch.setattr(Path, "glob", glob_then_unmount)
+    assert host.mount_table().backed_by(entry) == disk.number
+
+
+async def test_a_path_that_hangs_costs_a_mount_its_time_and_not_the_event_loop(
+    host: FakeHost, disk: FakeDisk, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = host.mount_table()
+    threads: list[int] = []
+    real = os.path.realpath
+
+    def watched(path: Path) -> str:
+        threads.append(threading.get_ident())
+        return real(path)
+
+    monkeypatch.setattr("node.mounts.os.path.realpath", watched)
+    source = host.dev_root / disk.name
+    await mounts.mount(source, target, fs_type="ext4", options=(), deadline=host.soon())
+    await mounts.bind(target, target, read_only=False, deadline=host.soon())
+    assert threads
+    assert threading.get_ident() not in threads
