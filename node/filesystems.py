@@ -43,10 +43,6 @@ _E2FSCK_UNREPAIRED = 4
 Unmade = Blank | InterruptedFormat | Foreign | PartitionTable
 
 
-class OfflineGrowthNeededError(CsiError):
-    """The kernel refuses to grow this file system while it is mounted; unmounted it will grow (at the next stage)."""
-
-
 def parse_fs_type(name: str) -> FsType:
     """Give the file system type; the empty name means ext4. Raises CsiError INVALID naming those supported."""
     try:
@@ -146,7 +142,8 @@ class FileSystems:
 
         `mount_path` is where it is mounted read-write, None when it is not mounted; xfs and btrfs can only grow
         mounted. The size in the result is the one on the disk, which a mounted xfs writes with a delay. Raises
-        OfflineGrowthNeededError, CsiError INTERNAL with the tool's words, TIMEOUT.
+        CsiError: PRECONDITION when it grows only unmounted (at the next stage), INTERNAL with the tool's words,
+        TIMEOUT.
         """
         device = await self._devices.verify(device)
         block = await self._superblock(device, deadline)
@@ -283,7 +280,7 @@ class FileSystems:
 
     async def _grow_mounted(self, device: Device, fs_type: FsType, mount_path: Path, deadline: float) -> None:
         if not await asyncio.to_thread(self.can_grow_mounted, fs_type):
-            raise OfflineGrowthNeededError(
+            raise CsiError(
                 ErrorKind.PRECONDITION,
                 f"{device.describe()}: this kernel grows a mounted {fs_type.value} only for a process with "
                 "CAP_SYS_RESOURCE, which the node plugin does not have. It grows when the volume is staged next; end "

@@ -5,7 +5,6 @@ Here belongs the order: record, mkfs, flush, record away. Whether the disk may b
 """
 
 import asyncio
-from collections.abc import Callable
 
 from csi.errors import CsiError, ErrorKind
 from node import format_record, mkfs
@@ -85,10 +84,6 @@ class Formatter:
             self._kernel.write(fd, format_record.offset(device.size_bytes), format_record.no_record())
             self._kernel.flush(fd)
 
-        with opened(self._kernel, device, writable=True) as fd:
-            write(fd)
-
-    def _writing(self, device: Device, write: Callable[[int], None]) -> None:
         with opened(self._kernel, device, writable=True) as fd:
             write(fd)
 

@@ -4,7 +4,7 @@ import pytest
 
 from csi.errors import CsiError, ErrorKind
 from node import filesystems
-from node.filesystems import OfflineGrowthNeededError, mount_options
+from node.filesystems import mount_options
 from node.model import MIB, Device, FsRequest, FsType
 from tests.support import fake_disk_formats as formats
 from tests.support.fake_disks import FakeDisk
@@ -163,8 +163,9 @@ async def test_without_the_capability_a_mounted_ext_is_left_for_the_next_stage(h
     file_systems = host.filesystems()
     assert not file_systems.can_grow_mounted(FsType.EXT4)
     assert file_systems.can_grow_mounted(FsType.XFS)
-    with pytest.raises(OfflineGrowthNeededError, match="CAP_SYS_RESOURCE"):
+    with pytest.raises(CsiError, match="CAP_SYS_RESOURCE") as caught:
         await file_systems.grow(device, FsType.EXT4, mount_path=target, deadline=host.soon())
+    assert caught.value.kind is ErrorKind.PRECONDITION
     assert formats.size_of(disk.head) == 400 * MIB
 
 
