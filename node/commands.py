@@ -6,11 +6,14 @@ code means.
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import signal
+import subprocess
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,8 @@ OUTPUT_LIMIT_BYTES = 64 * 1024
 """Kept of each stream; the rest is read and dropped, so that a chatty command neither blocks nor fills memory."""
 KILL_WAIT_S = 5.0
 """How long a killed command may take to go. One that hangs in the kernel on a dead disk cannot be waited for longer."""
+WORK_FOLDER = "/proc/self/fdinfo"
+"""Where commands run: nothing can be made in it, and no relative name leads to a device or to a file of the host."""
 
 
 class HostRunner:
@@ -37,6 +42,7 @@ class HostRunner:
 
     async def run(self, argv: Sequence[str], *, deadline: float, pass_fds: Sequence[int] = ()) -> CommandResult:
         """Run one command to its end; see `ports.Runner.run`."""
+        _require_time(argv, deadline)
         started_at = time.perf_counter()
         try:
             async with asyncio.timeout_at(deadline):
@@ -47,6 +53,41 @@ class HostRunner:
             ) from None
         finally:
             self._observer.command_ended(Path(argv[0]).name, time.perf_counter() - started_at)
+
+    async def run_through(self, argv: Sequence[str], *, deadline: float, pass_fds: Sequence[int] = ()) -> CommandResult:
+        """Run one command that nothing but `deadline` stops; see `ports.Runner.run_through`."""
+        _require_time(argv, deadline)
+        started_at = time.perf_counter()
+        with _kept_output() as stdout, _kept_output() as stderr:
+            process = self._launch(argv, stdout, stderr, pass_fds)
+            ended = _end_of(process)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    exit_code = await ended
+            except TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                raise CsiError(ErrorKind.TIMEOUT, f"{_shown(argv)}: did not come to an end and was stopped") from None
+            finally:
+                self._observer.command_ended(Path(argv[0]).name, time.perf_counter() - started_at)
+            return CommandResult(tuple(argv), exit_code, _written(stdout), _written(stderr))
+
+    def _launch(
+        self, argv: Sequence[str], stdout: int, stderr: int, pass_fds: Sequence[int]
+    ) -> "subprocess.Popen[bytes]":
+        """Start a process that no event loop owns: asyncio kills its own when it closes."""
+        with self._named(argv):
+            return subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                # No pipes: the end of this process would break them, and the command with them.
+                stdout=stdout,
+                stderr=stderr,
+                env=self._environment,
+                cwd=WORK_FOLDER,
+                start_new_session=True,
+                pass_fds=tuple(pass_fds),
+            )
 
     async def _run(self, argv: Sequence[str], pass_fds: Sequence[int]) -> CommandResult:
         starting = asyncio.ensure_future(self._start(argv, pass_fds))
@@ -69,23 +110,73 @@ class HostRunner:
         return CommandResult(tuple(argv), exit_code, stdout, stderr)
 
     async def _start(self, argv: Sequence[str], pass_fds: Sequence[int]) -> asyncio.subprocess.Process:
-        try:
+        with self._named(argv):
             return await asyncio.create_subprocess_exec(
                 *argv,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 env=self._environment,
-                cwd="/",
+                cwd=WORK_FOLDER,
                 start_new_session=True,
                 pass_fds=tuple(pass_fds),
             )
+
+    @contextlib.contextmanager
+    def _named(self, argv: Sequence[str]) -> Iterator[None]:
+        """Make a failed start an error that names the command."""
+        try:
+            yield
         except FileNotFoundError:
             raise CsiError(
                 ErrorKind.INTERNAL, f"{argv[0]} is not installed on this node (searched {self._environment['PATH']})"
             ) from None
         except OSError as error:
             raise CsiError(ErrorKind.INTERNAL, f"{_shown(argv)}: could not be started: {error.strerror}") from error
+
+
+def _require_time(argv: Sequence[str], deadline: float) -> None:
+    if asyncio.get_running_loop().time() >= deadline:
+        raise CsiError(ErrorKind.TIMEOUT, f"{_shown(argv)}: not started, because the caller's time is over; ask again")
+
+
+@contextlib.contextmanager
+def _kept_output() -> Iterator[int]:
+    """Give a file in memory for a command's output; what does not fit is refused to the command and lost."""
+    fd = os.memfd_create("output", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.truncate(fd, OUTPUT_LIMIT_BYTES)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _written(fd: int) -> str:
+    # The command shares the file's position with us.
+    return os.pread(fd, os.lseek(fd, 0, os.SEEK_CUR), 0).decode(errors="replace")
+
+
+def _end_of(process: "subprocess.Popen[bytes]") -> asyncio.Future[int]:
+    """Give the process's exit code when it ends.
+
+    It is waited for in a thread that holds up neither the end of the event loop nor that of this process.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def tell(exit_code: int) -> None:
+        if not ended.done():
+            ended.set_result(exit_code)
+
+    def wait() -> None:
+        exit_code = process.wait()
+        # The loop may have closed meanwhile; then nobody asks.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(tell, exit_code)
+
+    threading.Thread(target=wait, name=f"end of {process.pid}", daemon=True).start()
+    return ended
 
 
 async def _read(stream: asyncio.StreamReader | None) -> str:

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from node.model import DeviceNumber, Usage
 
-# linux/fs.h; the same on every architecture that this runs on.
-_BLKROGET = 0x125E
+# From linux/fs.h; the same on every architecture that this runs on.
 _BLKGETSIZE64 = 0x80081272
 _CAP_SYS_RESOURCE = 24
 
@@ -38,6 +37,10 @@ class HostKernel:
             raise
         return fd
 
+    def duplicate(self, fd: int) -> int:
+        """Give another descriptor of the same opening; see `ports.Kernel.duplicate`."""
+        return os.dup(fd)
+
     def close(self, fd: int) -> None:
         """Close a descriptor."""
         os.close(fd)
@@ -58,11 +61,6 @@ class HostKernel:
         """Give the device's size."""
         (size,) = struct.unpack("Q", fcntl.ioctl(fd, _BLKGETSIZE64, b"\0" * 8))
         return int(size)
-
-    def is_read_only(self, fd: int) -> bool:
-        """Whether the kernel refuses writes to the device."""
-        (flag,) = struct.unpack("i", fcntl.ioctl(fd, _BLKROGET, b"\0" * 4))
-        return bool(flag)
 
     def read(self, fd: int, offset: int, length: int) -> bytes:
         """Read exactly `length` bytes; see `ports.Kernel.read`."""

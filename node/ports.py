@@ -24,7 +24,17 @@ class Runner(Protocol):
         passes or the caller is cancelled, it is killed with all its children and waited for before this returns.
         `pass_fds` stay open in the command, and with them any lock that they hold.
 
-        Raises CsiError INTERNAL when the program is not installed, TIMEOUT when the deadline passed.
+        Raises CsiError INTERNAL when the program is not installed, TIMEOUT when the deadline passed; it is not even
+        started when that was before.
+        """
+        ...
+
+    async def run_through(self, argv: Sequence[str], *, deadline: float, pass_fds: Sequence[int] = ()) -> CommandResult:
+        """Run one command as `run` does, but let it go on when the caller is cancelled or this process ends.
+
+        For tools that change what is on a disk, which must come to their own end. `deadline` is only there to stop one
+        that hangs. An orphaned command keeps `pass_fds` open, and so holds its disk's lock against the next process.
+        Raises as `run`.
         """
         ...
 
@@ -40,8 +50,12 @@ class Kernel(Protocol):
         """
         ...
 
+    def duplicate(self, fd: int) -> int:
+        """Give another descriptor of the same opening, which holds the same lock; commands do not inherit it."""
+        ...
+
     def close(self, fd: int) -> None:
-        """Close a descriptor of `open_device`."""
+        """Close a descriptor of `open_device` or `duplicate`."""
         ...
 
     def device_number(self, fd: int) -> DeviceNumber:
@@ -54,10 +68,6 @@ class Kernel(Protocol):
 
     def size_bytes(self, fd: int) -> int:
         """Give the device's size."""
-        ...
-
-    def is_read_only(self, fd: int) -> bool:
-        """Whether the kernel refuses writes to the device."""
         ...
 
     def read(self, fd: int, offset: int, length: int) -> bytes:

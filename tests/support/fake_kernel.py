@@ -41,6 +41,11 @@ class FakeKernel:
         self._host.open_files[fd] = OpenFile(disk, writable, exclusive)
         return fd
 
+    def duplicate(self, fd: int) -> int:
+        copy = self._host.take("fd")
+        self._host.open_files[copy] = self._file(fd)
+        return copy
+
     def close(self, fd: int) -> None:
         self._host.open_files.pop(fd, None)
 
@@ -58,9 +63,6 @@ class FakeKernel:
 
     def size_bytes(self, fd: int) -> int:
         return self._file(fd).disk.size_bytes
-
-    def is_read_only(self, fd: int) -> bool:
-        return self._file(fd).disk.read_only
 
     def read(self, fd: int, offset: int, length: int) -> bytes:
         return self._file(fd).disk.read(offset, length)

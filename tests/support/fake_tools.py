@@ -55,6 +55,8 @@ class FakeRunner:
         self.most_running: dict[str, int] = {}
         """The most runs of each program at one time."""
         self._now: dict[str, int] = {}
+        self.lasting: list[asyncio.Future[CommandResult]] = []
+        """Commands that go on without their callers."""
 
     def gate(self, program: str) -> Gate:
         """Hold the program's next runs until the test lets them go on."""
@@ -71,12 +73,20 @@ class FakeRunner:
             raise CsiError(ErrorKind.INTERNAL, f"{program} is not installed on this node")
         self._now[program] = self._now.get(program, 0) + 1
         self.most_running[program] = max(self.most_running.get(program, 0), self._now[program])
+        inherited = [self._host.kernel.duplicate(fd) for fd in pass_fds]
         try:
             await self._wait(program, deadline)
             code, stdout, stderr = self._answer(program, list(argv))
         finally:
             self._now[program] -= 1
+            for fd in inherited:
+                self._host.kernel.close(fd)
         return CommandResult(tuple(argv), code, stdout, stderr)
+
+    async def run_through(self, argv: Sequence[str], *, deadline: float, pass_fds: Sequence[int] = ()) -> CommandResult:
+        work = asyncio.ensure_future(self.run(argv, deadline=deadline, pass_fds=pass_fds))
+        self.lasting.append(work)
+        return await asyncio.shield(work)
 
     async def _wait(self, program: str, deadline: float) -> None:
         gate = self._gates.get(program)

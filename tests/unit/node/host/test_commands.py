@@ -54,11 +54,16 @@ async def test_a_command_ended_by_a_signal_says_so() -> None:
 
 async def test_the_environment_is_clean_and_standard_input_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_PRELOAD_TEST", "leak")
-    code = "import os, sys; print(*os.environ); print(repr(sys.stdin.read())); print(os.getcwd())"
+    code = (
+        "import os, sys; print(*os.environ); print(repr(sys.stdin.read()))\n"
+        "try: open('made', 'w')\nexcept OSError as error: print(type(error).__name__)\n"
+        "print(all(name.isdecimal() for name in os.listdir('.')))"
+    )
     result = await HostRunner().run(python(code), deadline=soon())
-    names, stdin, folder = result.stdout.splitlines()
+    names, stdin, refusal, empty = result.stdout.splitlines()
     assert {"HOME", "LC_ALL", "PATH"} <= set(names.split()) <= {"HOME", "LC_ALL", "LC_CTYPE", "PATH"}
-    assert (stdin, folder) == ("''", "/")
+    # No relative name in an argument can be a device or a file, and nothing can be made where the command runs.
+    assert (stdin, refusal, empty) == ("''", "FileNotFoundError", "True")
 
 
 async def test_no_shell_reads_the_arguments() -> None:
@@ -156,3 +161,90 @@ async def test_a_passed_descriptor_is_open_in_the_command(tmp_path: Path) -> Non
     finally:
         os.close(fd)
     assert result.stdout == "inside\n"
+
+
+@pytest.mark.parametrize("way", ["run", "run_through"])
+async def test_a_command_whose_time_is_over_is_not_started(way: str) -> None:
+    # It is not installed either: the time is looked at first.
+    with pytest.raises(CsiError, match="not started") as caught:
+        await getattr(HostRunner(), way)(("resize2fs.none",), deadline=soon(0.0))
+    assert caught.value.kind is ErrorKind.TIMEOUT
+
+
+async def test_a_lasting_command_answers_as_any_other(tmp_path: Path) -> None:
+    code = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"
+    result = await HostRunner().run_through(python(code), deadline=soon())
+    assert (result.exit_code, result.stdout, result.stderr) == (3, "out\n", "err\n")
+    with pytest.raises(CsiError, match=r"e2fsck\.none is not installed"):
+        await HostRunner().run_through(("e2fsck.none",), deadline=soon())
+
+
+async def test_a_lasting_command_is_not_stopped_by_more_output_than_is_kept() -> None:
+    code = (
+        f"import os\nfor _ in range(20):\n try: os.write(1, b'x' * {OUTPUT_LIMIT_BYTES // 8})\n"
+        " except OSError: pass\nos.write(2, b'done')"
+    )
+    result = await HostRunner().run_through(python(code), deadline=soon())
+    assert (result.stdout, result.stderr, result.exit_code) == ("x" * OUTPUT_LIMIT_BYTES, "done", 0)
+
+
+async def test_a_lasting_command_that_hangs_is_stopped_at_its_own_limit(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    work = asyncio.ensure_future(HostRunner().run_through(python(FAMILY, str(fifo)), deadline=soon(2.0)))
+    pids = [int(word) for word in (await read_fifo_line(fifo)).split()]
+    with pytest.raises(CsiError, match="did not come to an end"):
+        await work
+    assert [await gone(pid) for pid in pids] == [True, True]
+
+
+LASTING = """
+import os, sys
+fifo, ended = sys.argv[1:]
+with open(fifo, "w") as file:
+    file.write(str(os.getpid()))
+with open(fifo) as file:
+    file.read()
+print("words that nobody reads", flush=True)
+os.rename(fifo, ended)
+"""
+
+
+async def test_a_lasting_command_goes_on_when_its_caller_is_cancelled(tmp_path: Path) -> None:
+    fifo, ended = tmp_path / "fifo", tmp_path / "ended"
+    os.mkfifo(fifo)
+    work = asyncio.ensure_future(HostRunner().run_through(python(LASTING, str(fifo), str(ended)), deadline=soon()))
+    pid = int(await read_fifo_line(fifo))
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    await asyncio.to_thread(fifo.write_text, "go on")
+    assert await gone(pid)
+    assert ended.exists()
+
+
+PLUGIN = """
+import asyncio, sys
+from node.commands import HostRunner
+async def main():
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(HostRunner().run_through(sys.argv[1:], deadline=loop.time() + 600))
+    while not task.done():
+        await asyncio.sleep(0)
+        if sys.stdin.read():
+            break
+asyncio.run(main())
+"""
+
+
+async def test_a_lasting_command_outlives_the_plugin_and_does_not_hold_up_its_end(tmp_path: Path) -> None:
+    fifo, ended = tmp_path / "fifo", tmp_path / "ended"
+    os.mkfifo(fifo)
+    words = (sys.executable, "-c", PLUGIN, *python(LASTING, str(fifo), str(ended)))
+    plugin = await asyncio.create_subprocess_exec(*words, stdin=asyncio.subprocess.PIPE)
+    pid = int(await read_fifo_line(fifo))
+    await plugin.communicate(b"end")
+    assert plugin.returncode == 0
+    await asyncio.to_thread(fifo.write_text, "go on")
+    assert await gone(pid)
+    assert ended.exists()
