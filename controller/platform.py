@@ -41,6 +41,7 @@ RELIST_PAUSE_S = 1.0
 CAUSE_OF_ERROR: dict[type[errors.PlatformError], Cause] = {
     errors.NotSent: Cause.NOT_SENT,
     errors.DeadlineExceeded: Cause.TIMEOUT,
+    errors.KeyUnusable: Cause.NOT_SENT,
     errors.Unsupported: Cause.UNSUPPORTED,
     errors.Unauthorized: Cause.UNAUTHORIZED,
     errors.RateLimited: Cause.RATE_LIMITED,
@@ -51,6 +52,7 @@ CAUSE_OF_ERROR: dict[type[errors.PlatformError], Cause] = {
     errors.Refused: Cause.REFUSED,
     errors.UnknownOutcome: Cause.UNKNOWN,
     errors.Misrouted: Cause.UNKNOWN,
+    errors.NoRoute: Cause.UNKNOWN,
 }
 CAUSE_OF_CONFLICT: dict[str, Cause] = {
     "name_taken": Cause.NAME_TAKEN,

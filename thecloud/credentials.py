@@ -7,10 +7,8 @@ import asyncio
 from pathlib import Path
 from typing import Protocol
 
-from thecloud.errors import Unauthorized
-from thecloud.settings import PlatformSettings
-
-MAX_KEY_BYTES = 4096
+from thecloud.errors import KeyUnusable
+from thecloud.settings import MAX_KEY_BYTES, PlatformSettings, key_problem
 
 _Mark = tuple[int, int, int, int]
 
@@ -19,7 +17,7 @@ class KeySource(Protocol):
     """Gives the API key for the next request."""
 
     async def read(self) -> str:
-        """Give the key; raises Unauthorized when there is none."""
+        """Give the key; raises KeyUnusable when there is none."""
         ...
 
 
@@ -43,7 +41,7 @@ class KeyFile:
         self._key = ""
 
     async def read(self) -> str:
-        """Give the key that is in the file now; raises Unauthorized, naming the file, when there is none."""
+        """Give the key that is in the file now; raises KeyUnusable, naming the file, when there is none."""
         try:
             # Asked before reading, so that a change in between is seen the next time.
             mark = self._mark_of_file()
@@ -52,7 +50,7 @@ class KeyFile:
                 self._key = _checked(text, f"the API key file {self._path}")
                 self._mark = mark
         except OSError as error:
-            raise Unauthorized(f"the API key file {self._path} cannot be read: {error.strerror or error}") from error
+            raise KeyUnusable(f"the API key file {self._path} cannot be read: {error.strerror or error}") from error
         return self._key
 
     def _mark_of_file(self) -> _Mark:
@@ -72,10 +70,6 @@ def key_source(settings: PlatformSettings) -> KeySource:
 
 
 def _checked(text: str, where: str) -> str:
-    key = text.strip()
-    if not key:
-        raise Unauthorized(f"{where} is empty; put the platform's API key there")
-    # What cannot be a header must be stopped here: an HTTP library's complaint about it would show the key.
-    if len(key) > MAX_KEY_BYTES or not key.isascii() or not key.isprintable() or " " in key:
-        raise Unauthorized(f"{where} does not hold a key: one word of printable ASCII characters is needed")
-    return key
+    if problem := key_problem(text):
+        raise KeyUnusable(f"{where} {problem}")
+    return text.strip()

@@ -2,9 +2,10 @@
 
 PlatformError
 ├── NotSent             nothing reached the platform: connection refused, no free connection, bad address
-│   └── DeadlineExceeded    the caller's time ran out before anything was sent
+│   ├── DeadlineExceeded    the caller's time ran out before anything was sent
+│   └── KeyUnusable         there is no API key to send
 ├── Unsupported         the platform does not offer what the call needs; nothing was sent
-├── Unauthorized        the API key is missing or not accepted; says nothing about any object
+├── Unauthorized        the platform refuses the API key; says nothing about any object
 ├── RateLimited         too many requests; refused before anything was done
 ├── QuotaExceeded       a quota or a limit of an object is reached
 ├── Missing             the object is definitely not there
@@ -12,7 +13,8 @@ PlatformError
 ├── GuardMismatch       the object does not carry the tag that the call demanded
 ├── Refused             any other definite "no": the request is wrong
 └── UnknownOutcome      it may or may not have happened: 5xx, time-out, broken connection, unreadable answer
-    └── Misrouted           something else than the platform answered: plain-text 404, redirect, foreign body
+    └── Misrouted           something else than the platform answered: redirect, foreign body
+        └── NoRoute             the plain-text 404 of the platform, which others use as well
 
 Everything but `UnknownOutcome` is definite: the platform did not do what was asked. Nothing may be concluded about an
 object from `UnknownOutcome` or `Unauthorized`. Texts never hold the API key. Which of them are tried again is decided
@@ -84,6 +86,12 @@ class DeadlineExceeded(NotSent):
     outcome = "deadline"
 
 
+class KeyUnusable(NotSent):
+    """There is no API key to send: its file cannot be read, is empty, or holds something that is no key."""
+
+    outcome = "no_key"
+
+
 class Unsupported(PlatformError):
     """The platform does not offer the feature that the call needs; `details["feature"]` names it. Nothing was sent."""
 
@@ -91,7 +99,7 @@ class Unsupported(PlatformError):
 
 
 class Unauthorized(PlatformError):
-    """The API key is missing or was not accepted (401, 403).
+    """The platform refused the API key (401, 403).
 
     May be a passing fault of the platform (platform contract 2.1); it was tried a few times. Says nothing about any
     object.
@@ -171,6 +179,13 @@ class Misrouted(UnknownOutcome):
     outcome = "misrouted"
 
 
+class NoRoute(Misrouted):
+    """The platform's own words for a route that it does not have (platform contract 1.1).
+
+    Routers before it may use the same words, so that by itself this is no statement about the platform.
+    """
+
+
 class _ErrorBody(msgspec.Struct, frozen=True):
     type: str = ""
     code: str = ""
@@ -222,7 +237,10 @@ OF_STATUS_FOREIGN: Mapping[int, type[PlatformError]] = MappingProxyType(
 )
 """Answers without an error in a form of the platform; other 3xx and 4xx are `Misrouted`."""
 
+_NOT_FOUND = 404
 _NOT_FOUND_SUFFIX = "NOT_FOUND"
+_NO_ROUTE_BODY = b"404 page not found"
+_HIDDEN = "***"
 
 
 def error_of_answer(
@@ -234,36 +252,41 @@ def error_of_answer(
     request_id: str,
     location: str = "",
     retry_after_s: float | None = None,
+    secret: str = "",
 ) -> PlatformError:
     """Read the error that an answer other than 2xx means; the only place that does.
 
-    `location` is the target of a redirect; redirects are never followed, they mean a wrong base URL.
+    `location` is the target of a redirect; redirects are never followed, they mean a wrong base URL. `secret` is what
+    was sent and must not come back in a text: debugging pages of proxies show the request's headers.
     """
     envelope = _decode_error(body)
     error = envelope.error if envelope is not None else None
     meta = envelope.meta if envelope is not None else None
-    return _class_of(status, error)(
-        _message_of(status, error, body, location),
+    reader = _Texts(secret)
+    return _class_of(status, error, body)(
+        reader.message(status, error, body, location),
         request_id=(meta.request_id if meta is not None else "") or request_id,
         status=status,
         method=method,
         route=route,
-        details=_details_of(error),
+        details=reader.details(error),
         error_type=error.type or error.code if isinstance(error, _ErrorBody) else "",
         retry_after_s=retry_after_s,
     )
 
 
-def _class_of(status: int, error: _ErrorBody | str | None) -> type[PlatformError]:
+def _class_of(status: int, error: _ErrorBody | str | None, body: bytes) -> type[PlatformError]:
     if status in _SERVER_ERRORS:
         return UnknownOutcome
     if isinstance(error, _ErrorBody):
         # A 404 of another type is no statement of the platform about an object (platform contract 1.1, 1.12).
-        if status == 404 and not error.type.endswith(_NOT_FOUND_SUFFIX):  # noqa: PLR2004
+        if status == _NOT_FOUND and not error.type.endswith(_NOT_FOUND_SUFFIX):
             return Misrouted
         return OF_STATUS_WITH_OBJECT.get(status, Refused if status in _CLIENT_ERRORS else Misrouted)
     if isinstance(error, str):
         return OF_STATUS_WITH_TEXT.get(status, Refused if status in _CLIENT_ERRORS else Misrouted)
+    if status == _NOT_FOUND and body.strip() == _NO_ROUTE_BODY:
+        return NoRoute
     return OF_STATUS_FOREIGN.get(status, Misrouted)
 
 
@@ -274,26 +297,39 @@ def _decode_error(body: bytes) -> _ErrorEnvelope | None:
         return None
 
 
-def _details_of(error: _ErrorBody | str | None) -> Mapping[str, str]:
-    if not isinstance(error, _ErrorBody) or not error.details:
-        return _NO_DETAILS
-    return {key: value for key, value in error.details.items() if isinstance(value, str)}
+class _Texts:
+    """Takes texts for people out of an answer, short and without the secret."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+
+    def details(self, error: _ErrorBody | str | None) -> Mapping[str, str]:
+        """Give those details that are texts."""
+        if not isinstance(error, _ErrorBody) or not error.details:
+            return _NO_DETAILS
+        return {key: hide(value, self._secret) for key, value in error.details.items() if isinstance(value, str)}
+
+    def message(self, status: int, error: _ErrorBody | str | None, body: bytes, location: str) -> str:
+        """Say what came."""
+        if isinstance(error, _ErrorBody):
+            return f"HTTP {status} {self._short(error.type)}: {self._short(error.message)}"
+        if isinstance(error, str):
+            return f"HTTP {status}: {self._short(error)}"
+        if location:
+            target = self._short(location.partition("?")[0])
+            return f"HTTP {status}: redirected to {target}; set the base URL to that address"
+        if not body:
+            return f"HTTP {status} with an empty body"
+        start = body.replace(self._secret.encode(), _HIDDEN.encode()) if self._secret else body
+        text = start[:_MAX_TEXT].decode("utf-8", "replace")
+        return f"HTTP {status} with a body that is not the platform's: {self._short(text)}"
+
+    def _short(self, text: str) -> str:
+        # The secret goes first: cutting could leave a part of it.
+        line = " ".join(hide(text, self._secret).split())
+        return line if len(line) <= _MAX_TEXT else line[: _MAX_TEXT - 1] + "…"
 
 
-def _message_of(status: int, error: _ErrorBody | str | None, body: bytes, location: str) -> str:
-    if isinstance(error, _ErrorBody):
-        return f"HTTP {status} {error.type}: {_shorten(error.message)}"
-    if isinstance(error, str):
-        return f"HTTP {status}: {_shorten(error)}"
-    if location:
-        return f"HTTP {status}: redirected to {_shorten(location.partition('?')[0])}; set the base URL to that address"
-    if not body:
-        return f"HTTP {status} with an empty body"
-    return (
-        f"HTTP {status} with a body that is not the platform's: {_shorten(body[:_MAX_TEXT].decode('utf-8', 'replace'))}"
-    )
-
-
-def _shorten(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _MAX_TEXT else line[: _MAX_TEXT - 1] + "…"
+def hide(text: str, secret: str) -> str:
+    """Give the text without the secret, which may be empty."""
+    return text.replace(secret, _HIDDEN) if secret else text

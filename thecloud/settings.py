@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from thecloud.presence import canonical_id
 
+MAX_KEY_BYTES = 4096
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformSettings:
@@ -54,6 +56,8 @@ class PlatformSettings:
             return ["api_key_file or api_key is needed: the platform takes no anonymous calls"]
         if self.api_key_file is not None and self.api_key:
             return ["api_key_file and api_key are both set; one of them is needed"]
+        if self.api_key and (problem := key_problem(self.api_key)):
+            return [f"api_key {problem}"]
         return []
 
     def _number_problems(self) -> list[str]:
@@ -68,6 +72,17 @@ class PlatformSettings:
         if self.listing_window_s < 0:
             found.append(f"listing_window_s is {self.listing_window_s}; 0 or more is needed")
         return found
+
+
+def key_problem(text: str) -> str:
+    """Say why a text cannot be an API key, without showing it; empty when it can. White space around it is no part."""
+    key = text.strip()
+    if not key:
+        return "is empty; put the platform's API key there"
+    # What cannot be a header must be stopped here: an HTTP library's complaint about it would show the key.
+    if len(key) > MAX_KEY_BYTES or not key.isascii() or not key.isprintable() or " " in key:
+        return f"does not hold a key: one word of at most {MAX_KEY_BYTES} printable ASCII characters is needed"
+    return ""
 
 
 def _address_problems(address: str) -> list[str]:

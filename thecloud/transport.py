@@ -18,7 +18,7 @@ import msgspec
 
 from thecloud.call import Answer, Call
 from thecloud.credentials import KeySource
-from thecloud.errors import DeadlineExceeded, NotSent, PlatformError, UnknownOutcome, error_of_answer
+from thecloud.errors import DeadlineExceeded, NotSent, PlatformError, UnknownOutcome, error_of_answer, hide
 from thecloud.lean_httpx import httpx
 from thecloud.settings import PlatformSettings
 
@@ -166,7 +166,8 @@ class HttpExchange:
 
     async def _send(self, call: Call) -> Answer:
         request_id = _header_text(self._request_id()) or uuid4().hex
-        headers = await self._headers(call, request_id)
+        key = await self._key.read()
+        headers = self._headers(call, key, request_id)
         now = asyncio.get_running_loop().time()
         if now >= call.deadline:
             raise DeadlineExceeded("no time was left to send", method=call.method, route=call.route)
@@ -182,7 +183,7 @@ class HttpExchange:
         except TimeoutError as error:
             raise self._late(call, request_id, progress) from error
         except _LIBRARY_ERRORS as error:
-            raise _below_http(call, request_id, progress, error) from error
+            raise _below_http(call, request_id, progress, error, key) from error
         request_id = answer_headers.get("X-Request-ID", request_id)
         if httpx.codes.is_success(status):
             return Answer(status, body, request_id)
@@ -194,6 +195,7 @@ class HttpExchange:
             request_id=request_id,
             location=answer_headers.get("Location", ""),
             retry_after_s=_retry_after_s(answer_headers.get("Retry-After", ""), self._wall_time()),
+            secret=key,
         )
 
     async def _exchange(
@@ -217,12 +219,12 @@ class HttpExchange:
         finally:
             await response.aclose()
 
-    async def _headers(self, call: Call, request_id: str) -> Mapping[str, str]:
+    def _headers(self, call: Call, key: str, request_id: str) -> Mapping[str, str]:
         headers = {
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": "thecloud-kubernetes",
-            "X-API-Key": await self._key.read(),
+            "X-API-Key": key,
             "X-Request-ID": request_id,
             **dict(call.headers),
         }
@@ -241,12 +243,13 @@ class HttpExchange:
         return UnknownOutcome(why, request_id=request_id, method=call.method, route=call.route)
 
 
-def _below_http(call: Call, request_id: str, progress: _Progress, error: Exception) -> PlatformError:
+def _below_http(call: Call, request_id: str, progress: _Progress, error: Exception, key: str) -> PlatformError:
     kind = class_of_library_error(type(error))
     if progress.has_left is not None:
         # The connection knows better than the name of the error.
         kind = UnknownOutcome if progress.has_left else NotSent
-    text = " ".join(str(error).split()) or "no further words"
+    # The library quotes what it could not read, and a server may have sent anything.
+    text = " ".join(hide(str(error), key).split()) or "no further words"
     return kind(f"{type(error).__name__}: {text}", request_id=request_id, method=call.method, route=call.route)
 
 

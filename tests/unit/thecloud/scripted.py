@@ -87,8 +87,10 @@ class Platform:
         self.requests: list[httpx.Request] = []
         self.begun_at: list[float] = []
         self._replies: dict[tuple[str, str], list[Reply | Callable[[httpx.Request], Reply]]] = {}
+        self._discovery = {"/capabilities"}
         if features is None:
-            self.on("GET", "/capabilities", plain_404())
+            self.on("GET", "/capabilities", plain_404()).on("GET", "/instance-types", ok([]))
+            self._discovery.add("/instance-types")
         else:
             self.on("GET", "/capabilities", ok({"tier": "extended", "features": list(features)}))
 
@@ -102,7 +104,7 @@ class Platform:
             request
             for request in self.requests
             if method in (None, request.method)
-            and (request.url.path == path if path is not None else request.url.path != "/capabilities")
+            and (request.url.path == path if path is not None else request.url.path not in self._discovery)
         ]
 
     def calls(self) -> list[str]:

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from thecloud.credentials import MAX_KEY_BYTES, FixedKey, KeyFile, key_source
-from thecloud.errors import Unauthorized
+from thecloud.errors import KeyUnusable, NotSent
 from thecloud.settings import PlatformSettings
 
 
@@ -50,7 +50,7 @@ async def test_an_unchanged_file_is_not_read_again(tmp_path, monkeypatch):
 
 
 async def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(Unauthorized, match=r"no-such-key cannot be read: No such file"):
+    with pytest.raises(KeyUnusable, match=r"no-such-key cannot be read: No such file"):
         await KeyFile(tmp_path / "no-such-key").read()
 
 
@@ -59,7 +59,7 @@ async def test_an_empty_file_says_so_and_heals(tmp_path, content):
     path = tmp_path / "key"
     path.write_text(content)
     source = KeyFile(path)
-    with pytest.raises(Unauthorized, match="key is empty; put"):
+    with pytest.raises(KeyUnusable, match="key is empty; put"):
         await source.read()
     path.write_text("thecloud_abc")
     assert await source.read() == "thecloud_abc"
@@ -69,9 +69,14 @@ async def test_an_empty_file_says_so_and_heals(tmp_path, content):
 async def test_what_cannot_be_a_header_is_refused_without_showing_it(tmp_path, content):
     path = tmp_path / "key"
     path.write_text(content)
-    with pytest.raises(Unauthorized) as caught:
+    with pytest.raises(KeyUnusable) as caught:
         await KeyFile(path).read()
     assert content not in str(caught.value)
+
+
+def test_without_a_key_nothing_was_sent():
+    # What is said about a refused key, or done about one, must not follow from a file that is not there.
+    assert issubclass(KeyUnusable, NotSent)
 
 
 async def test_the_settings_choose_the_source(tmp_path):

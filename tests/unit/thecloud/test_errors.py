@@ -14,6 +14,7 @@ from thecloud.errors import (
     GuardMismatch,
     Misrouted,
     Missing,
+    NoRoute,
     NotSent,
     PlatformError,
     QuotaExceeded,
@@ -80,7 +81,10 @@ def test_every_type_of_the_contract_has_its_class(kind, expected):
         (418, b'{"error":"teapot"}', Refused),
         (401, b"<html>", Unauthorized),
         (403, b"", Unauthorized),
-        (404, b"404 page not found", Misrouted),
+        (404, b"404 page not found", NoRoute),
+        (404, b"404 page not found\n", NoRoute),
+        (404, b"<html>404 page not found</html>", Misrouted),
+        (405, b"404 page not found", Misrouted),
         (404, b"", Misrouted),
         (404, b'{"error":"not found"}', Misrouted),
         (404, b'{"message":"Not Found"}', Misrouted),
@@ -130,6 +134,27 @@ def test_a_long_foreign_body_is_shortened_to_one_line():
     text = str(read(400, b"<html>\n" + b"x" * 10_000))
     assert len(text) < 500
     assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<pre>GET /volumes HTTP/1.1 X-Api-Key: %s Accept: */*</pre>",
+        b"x" * 280 + b" %s",
+        b'{"error":"bad header %s"}',
+        b'{"error":{"type":"INVALID_INPUT","message":"X-API-Key: %s","details":{"header":"%s"}}}',
+    ],
+)
+def test_what_was_sent_in_secret_does_not_come_back_in_a_text(body):
+    secret = "thecloud_0123456789abcdef0123456789abcdef"
+    error = read(400, body.replace(b"%s", secret.encode()), secret=secret)
+    for start in range(len(secret) - 8):
+        assert secret[start : start + 8] not in f"{error} {dict(error.details)}"
+    assert "***" in str(error)
+
+
+def test_a_redirect_does_not_show_the_secret():
+    assert "s3cret" not in str(read(301, b"", location="https://x/s3cret/y", secret="s3cret"))
 
 
 def test_the_tree_in_the_documentation_is_the_tree_in_the_code():

@@ -5,7 +5,19 @@ import logging
 
 import pytest
 
-from tests.unit.thecloud.scripted import KEY, VOLUME_ID, Platform, Reply, broken, ok, raw_500, soon, too_many, volume
+from tests.unit.thecloud.scripted import (
+    KEY,
+    VOLUME_ID,
+    Platform,
+    Reply,
+    broken,
+    failure,
+    ok,
+    raw_500,
+    soon,
+    too_many,
+    volume,
+)
 from tests.unit.thecloud.virtual_time import now, virtual
 from thecloud import transport
 from thecloud.call import Call
@@ -130,7 +142,7 @@ async def test_a_create_is_repeated_only_if_it_was_never_sent(error, attempts):
 )
 def test_the_connection_knows_better_than_the_name_of_the_error(has_left, error, meaning):
     call = Call(method="POST", route="/volumes", path="/volumes", deadline=0)
-    assert type(transport._below_http(call, "r1", transport._Progress(has_left), error)) is meaning
+    assert type(transport._below_http(call, "r1", transport._Progress(has_left), error, "key")) is meaning
 
 
 @virtual
@@ -192,6 +204,7 @@ async def test_the_observer_sees_every_exchange_and_no_id():
         await cloud.volumes.get(VOLUME_ID, deadline=soon())
     assert [(note["method"], note["route"], note["outcome"]) for note in notes] == [
         ("GET", "/capabilities", "404"),
+        ("GET", "/instance-types", "200"),
         ("GET", "/volumes/{id}", "500"),
         ("GET", "/volumes", "not_sent"),
         ("GET", "/volumes", "200"),
@@ -223,6 +236,12 @@ async def test_the_observer_sees_the_time_and_a_cancelled_call():
         broken(httpx.LocalProtocolError("bad header")),
         Reply(200, b"<html>"),
         Reply(301, b"", {"Location": "/x"}),
+        # Debugging pages of proxies show the request.
+        Reply(400, f"<html>X-Api-Key: {KEY}</html>".encode()),
+        Reply(400, f"{'x' * 280} {KEY}".encode()),
+        Reply(400, f'{{"error":"bad header {KEY}"}}'.encode()),
+        failure(400, "INVALID_INPUT", f"bad header {KEY}", header=KEY),
+        Reply(301, b"", {"Location": f"/{KEY}"}),
     ],
 )
 async def test_the_key_is_in_no_error_no_repr_and_no_log(reply, caplog):
@@ -237,6 +256,12 @@ async def test_the_key_is_in_no_error_no_repr_and_no_log(reply, caplog):
                 assert KEY not in shown
         assert KEY not in repr(cloud) + repr(vars(cloud))
     assert KEY not in caplog.text
+
+
+def test_what_the_library_quotes_of_an_answer_does_not_show_the_key():
+    call = Call(method="POST", route="/volumes", path="/volumes", deadline=0)
+    quoting = httpx.RemoteProtocolError(f"illegal status line: {KEY}")
+    assert KEY not in str(transport._below_http(call, "r1", transport._Progress(None), quoting, KEY))
 
 
 @virtual
