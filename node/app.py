@@ -125,6 +125,7 @@ def assemble(
         mounts=ground.mounts,
         evidence=evidence,
         records=ground.records,
+        release=ground.release,
         boot_id=ground.boot_id,
         staging_root=settings.kubelet_dir / STAGING_DIR,
     )
@@ -197,6 +198,8 @@ def _verbs(settings: NodeSettings, ground: _Ground) -> tuple[Staging, Unstaging,
         evidence=evidence,
         records=records,
         locks=locks,
+        release=ground.release,
+        territory=ground.territory,
         boot_id=ground.boot_id,
         device_wait_s=settings.device_wait_s,
     )

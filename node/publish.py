@@ -16,7 +16,7 @@ from node.evidence import Evidence
 from node.model import Device, MountEntry
 from node.mounts import Mounts
 from node.protection import WriteProtection
-from node.shield import finish, in_thread
+from node.shield import give_up, in_thread
 from node.stage import UNDO_LIMIT_S, path_key, volume_key
 from node.state import Phase, Publication, StagedVolume, VolumeRecords
 from node.targets import make_target, remove_target
@@ -69,7 +69,7 @@ class Publishing:
 
         Raises CsiError: BUSY; PRECONDITION when it is not staged (or what is staged is not its disk), when a single
         writer already has it at another path, or when the target is taken; ALREADY_EXISTS when it is published there in
-        another way. A call that fails or is cancelled leaves nothing mounted.
+        another way. A call that fails or is cancelled leaves nothing mounted; where even that fails, UNKNOWN_OUTCOME.
         """
         with self._locks.hold(volume_key(request.volume_id), path_key(request.target_path)):
             record = await self._staged(request)
@@ -172,9 +172,15 @@ class Publishing:
         # The record goes ahead of the mount, so a process may have died between the bind and its read-only flag. The
         # reverse, a writable publication on a file system that turned read-only, is damage: pods keep their mount.
         if not request.block and request.read_only and not entry.read_only:
-            await self._mounts.unmount(Path(request.target_path), deadline=_soon())
+            await self._unmount_cut_off(request.target_path)
             return False
         return True
+
+    async def _unmount_cut_off(self, target_path: str) -> None:
+        try:
+            await self._mounts.unmount(Path(target_path), deadline=_soon())
+        except CsiError as error:
+            raise CsiError(ErrorKind.UNKNOWN_OUTCOME, f"an earlier publish is still to be undone: {error}") from error
 
     async def _check_single_writer(self, record: StagedVolume, request: PublishRequest) -> None:
         live = [path for path in await self._evidence.live_targets(record) if path != request.target_path]
@@ -219,8 +225,9 @@ class Publishing:
                 source, target, read_only=request.read_only and not request.block, deadline=deadline
             )
             await self._prove_bound(published, request, entry)
-        except BaseException:
-            await finish(self._undo(published, target, made=made, bound=entry is not None), limit_s=UNDO_LIMIT_S)
+        except BaseException as error:
+            undo = self._undo(published, target, made=made, bound=entry is not None)
+            await give_up(undo, after=error, what=f"volume {record.volume_id}", limit_s=UNDO_LIMIT_S)
             raise
 
     async def _prove_bound(self, record: StagedVolume, request: PublishRequest, entry: MountEntry) -> None:
@@ -247,15 +254,16 @@ class Publishing:
             )
 
     async def _undo(self, record: StagedVolume, target: Path, *, made: bool, bound: bool) -> None:
-        try:
-            # Also when it turned out to be something else: this call put it there.
-            if bound or await self._evidence.holds(record, str(target)):
-                await self._mounts.unmount(target, deadline=_soon())
-            if made:
-                await in_thread(lambda: remove_target(target))
-            await self._forget(record, str(target))
-        except CsiError as error:
-            _LOG.error("volume %s: a failed publish could not be undone: %s", record.volume_id, error.message)
+        # Also when it turned out to be something else: this call put it there.
+        if bound or await self._evidence.holds(record, str(target)):
+            await self._mounts.unmount(target, deadline=_soon())
+        left = await self._evidence.mount_at(str(target))
+        if left is not None:
+            # Nothing was there before this call, and what is there now cannot be told to be its work.
+            raise CsiError(ErrorKind.PRECONDITION, f"{left.source} is still mounted at {target}.")
+        if made:
+            await in_thread(lambda: remove_target(target))
+        await self._forget(record, str(target))
 
     async def _forget(self, record: StagedVolume, target_path: str) -> None:
         left = record.without_publication(target_path)

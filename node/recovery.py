@@ -6,12 +6,14 @@ comparing (`evidence`).
 
 import asyncio
 import logging
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from csi.errors import CsiError
 from node.evidence import Evidence
 from node.mounts import Mounts
+from node.release import Release
 from node.stage import take_down
 from node.state import Phase, StagedVolume, VolumeRecords
 
@@ -24,9 +26,9 @@ class Recovered:
 
     kept: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
-    """From another boot, or nothing of them is left."""
+    """From another boot, or neither disk nor publication of them is left."""
     undone: tuple[str, ...] = ()
-    """Stages that were cut off."""
+    """Stages that were cut off; their records stay while the kernel holds the disk."""
     unclear: tuple[str, ...] = ()
     """The kernel's answer failed; the record stays as it is."""
     unrecorded: tuple[str, ...] = ()
@@ -37,12 +39,20 @@ class Recovery:
     """Compares all records with the kernel."""
 
     def __init__(
-        self, *, mounts: Mounts, evidence: Evidence, records: VolumeRecords, boot_id: str, staging_root: Path
+        self,
+        *,
+        mounts: Mounts,
+        evidence: Evidence,
+        records: VolumeRecords,
+        release: Release,
+        boot_id: str,
+        staging_root: Path,
     ) -> None:
         """`staging_root`: the kubelet's folder of this driver's staging paths."""
         self._mounts = mounts
         self._evidence = evidence
         self._records = records
+        self._release = release
         self._boot_id = boot_id
         self._staging_root = staging_root
 
@@ -67,22 +77,27 @@ class Recovery:
             await self._records.remove(record.volume_id)
             return "dropped"
         live = await self._evidence.live_targets(record)
-        record = replace(record, publications=tuple(p for p in record.publications if p.target_path in live))
+        # A target path that is still there is ours to remove, mounted or not.
+        kept = await asyncio.to_thread(
+            lambda: tuple(p for p in record.publications if p.target_path in live or os.path.lexists(p.target_path))
+        )
+        record = replace(record, publications=kept)
         if record.phase is Phase.STAGING:
             _LOG.warning("volume %s: its stage was cut off and is undone", record.volume_id)
-            await take_down(record, self._evidence, self._mounts, self._records)
+            await take_down(record, self._evidence, self._mounts, self._records, self._release)
             return "undone"
-        if not live and not await self._is_left(record):
-            _LOG.warning("volume %s is not mounted any more; its record is dropped", record.volume_id)
+        # An attached disk that is mounted nowhere to be seen may be in another mount namespace: unstaging has to ask
+        # the kernel before it may be detached.
+        mounted = await self._is_mounted(record)
+        if not kept and not mounted and await self._evidence.disk(record) is None:
+            _LOG.warning("volume %s: its disk is not there any more; its record is dropped", record.volume_id)
             await self._records.remove(record.volume_id)
             return "dropped"
         await self._records.put(record)
         return "kept"
 
-    async def _is_left(self, record: StagedVolume) -> bool:
-        if record.block:
-            return await self._evidence.disk(record) is not None
-        return await self._evidence.staging_mount(record) is not None
+    async def _is_mounted(self, record: StagedVolume) -> bool:
+        return not record.block and await self._evidence.staging_mount(record) is not None
 
     def _unrecorded(self, records: tuple[StagedVolume, ...]) -> tuple[str, ...]:
         known = {Path(record.staging_path).resolve() for record in records}

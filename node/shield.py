@@ -5,8 +5,13 @@ Always with a limit, so that a dead disk cannot hold a cancelled call for ever.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+
+from csi.errors import CsiError, ErrorKind
+
+_LOG = logging.getLogger(__name__)
 
 THREAD_LIMIT_S = 30.0
 
@@ -36,6 +41,22 @@ async def finish(work: Coroutine[Any, Any, T], *, limit_s: float) -> T:
             raise cancelled from task.exception()
         raise cancelled
     return task.result()
+
+
+async def give_up(undo: Coroutine[Any, Any, None], *, after: BaseException, what: str, limit_s: float) -> None:
+    """Undo work that failed with `after`; the caller raises that again when this returns.
+
+    A caller takes most errors as "nothing was done". So when the undoing fails too, this raises CsiError
+    UNKNOWN_OUTCOME with both texts; for a cancelled call, which answers nobody, it is logged.
+    """
+    try:
+        await finish(undo, limit_s=limit_s)
+    except (CsiError, OSError, TimeoutError) as problem:
+        _LOG.error("%s: what failed (%s) could not be undone: %s", what, after, problem)
+        if isinstance(after, Exception):
+            first, second = str(after).rstrip("."), str(problem).rstrip(".")
+            text = f"{first}. Undoing it failed too: {second}. The next call tries again."
+            raise CsiError(ErrorKind.UNKNOWN_OUTCOME, text) from after
 
 
 async def in_thread(function: Callable[[], T]) -> T:

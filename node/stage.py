@@ -17,8 +17,11 @@ from node.evidence import Evidence
 from node.filesystems import FileSystems, mount_options, parse_fs_type
 from node.model import Device, FsRequest, FsType, MountEntry
 from node.mounts import Mounts
-from node.shield import finish
+from node.release import Release
+from node.shield import give_up
 from node.state import Phase, StagedVolume, VolumeRecords
+from node.targets import check_staging_folder
+from node.territory import Territory, real_path
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,6 +67,8 @@ class Staging:
         evidence: Evidence,
         records: VolumeRecords,
         locks: KeyLocks,
+        release: Release,
+        territory: Territory,
         boot_id: str,
         device_wait_s: float,
     ) -> None:
@@ -73,6 +78,8 @@ class Staging:
         self._evidence = evidence
         self._records = records
         self._locks = locks
+        self._release = release
+        self._territory = territory
         self._boot_id = boot_id
         self._device_wait_s = device_wait_s
 
@@ -81,7 +88,7 @@ class Staging:
 
         Raises CsiError: BUSY; ALREADY_EXISTS when it is staged in another way; what `Devices.find` and
         `FileSystems.ensure` raise; PRECONDITION when the path or the disk is taken by something else. A call that
-        fails or is cancelled leaves nothing mounted.
+        fails or is cancelled leaves nothing mounted; where even that fails, UNKNOWN_OUTCOME.
         """
         with self._locks.hold(volume_key(request.volume_id), path_key(request.staging_path)):
             previous = await self._leftover(request)
@@ -95,11 +102,13 @@ class Staging:
             record = self._new_record(request, disk, previous)
             if request.block:
                 # Nothing is mounted for raw block: the record alone says which disk publish may bind.
-                await self._check_free(record, disk)
+                await self._check_free(record, disk, previous)
                 await self._records.put(replace(record, phase=Phase.STAGED))
                 return
             if await self._adopt(record, disk):
                 return
+            await self._check_free(record, disk, previous)
+            await self._check_folder(record)
             await self._mount(request, record, disk, deadline=deadline)
 
     async def _leftover(self, request: StageRequest) -> StagedVolume | None:
@@ -111,7 +120,10 @@ class Staging:
             await self._records.remove(record.volume_id)
             return None
         if record.phase is Phase.STAGING:
-            await take_down(record, self._evidence, self._mounts, self._records)
+            try:
+                await take_down(record, self._evidence, self._mounts, self._records, self._release)
+            except CsiError as error:
+                raise CsiError(ErrorKind.UNKNOWN_OUTCOME, f"an earlier stage is still to be undone: {error}") from error
             record = await self._records.get(request.volume_id)
         return record
 
@@ -142,17 +154,30 @@ class Staging:
             publications=kept,
         )
 
-    async def _check_free(self, record: StagedVolume, disk: Device) -> None:
-        """Refuse a disk whose file system is mounted where this driver did not put it."""
+    async def _check_free(self, record: StagedVolume, disk: Device, previous: StagedVolume | None) -> None:
+        """Refuse a disk whose file system is mounted where this stage did not put it."""
         ours = {record.staging_path, *await self._evidence.live_targets(record)}
-        points = await asyncio.to_thread(lambda: {Path(path).resolve() for path in ours})
+        points = await asyncio.to_thread(lambda: {real_path(path) for path in ours})
         foreign = [e.mount_point for e in await self._evidence.mounts_of(record) if e.mount_point not in points]
-        if foreign:
-            raise CsiError(
-                ErrorKind.PRECONDITION,
-                f"volume {record.volume_id}: {disk.describe()} is already mounted at "
-                f"{', '.join(map(str, foreign[:5]))}, which this driver did not do. Unmount it there.",
+        if not foreign:
+            return
+        earlier = previous.publications if previous is not None else ()
+        pods = await asyncio.to_thread(lambda: {real_path(publication.target_path) for publication in earlier})
+        if pods.issuperset(foreign):
+            advice = (
+                "since before the disk was taken away and came back; these mounts are dead. End the pods that have them"
             )
+        else:
+            advice = "which is no stage of this volume. Unmount it there"
+        raise CsiError(
+            ErrorKind.PRECONDITION,
+            f"volume {record.volume_id}: {disk.describe()} is already mounted at {', '.join(map(str, foreign[:5]))}, "
+            f"{advice}.",
+        )
+
+    async def _check_folder(self, record: StagedVolume) -> None:
+        own = await self._territory.covers(record.staging_path)
+        await asyncio.to_thread(lambda: check_staging_folder(Path(record.staging_path), may_hide=own))
 
     async def _adopt(self, record: StagedVolume, disk: Device) -> bool:
         """Take over a mount of this very disk at the staging path that no record tells of (its folder was lost)."""
@@ -178,18 +203,19 @@ class Staging:
         return True
 
     async def _mount(self, request: StageRequest, record: StagedVolume, disk: Device, *, deadline: float) -> None:
-        await self._check_free(record, disk)
-        if await self._evidence.mounts_of(record):
-            # Only the staging mount was lost; pods still use the file system, so it must be neither checked nor grown
-            # as if it were unmounted.
-            fs_type, grow_mounted = parse_fs_type(request.fs_type), False
-        else:
-            fs_type, grow_mounted = await self._prepare(request, record, disk, deadline=deadline)
+        # Only the staging mount was lost; pods still use the file system, so it must be neither checked nor grown as if
+        # it were unmounted.
+        in_use = bool(await self._evidence.mounts_of(record))
         # The mark goes first: a process that dies between mark and mount leaves a mark without a mount, which is
-        # harmless; the other order would leave a mount that nobody knows to undo.
+        # harmless; the other order would leave a mount that nobody knows to undo. It also lets an unstage that comes
+        # after a stage of unknown outcome ask the kernel whether a tool still works on the disk.
         await self._records.put(record)
         entry: MountEntry | None = None
         try:
+            if in_use:
+                fs_type, grow_mounted = parse_fs_type(request.fs_type), False
+            else:
+                fs_type, grow_mounted = await self._prepare(request, record, disk, deadline=deadline)
             options = mount_options(
                 fs_type, read_only=record.read_only, device_read_only=disk.read_only, flags=request.mount_flags
             )
@@ -202,8 +228,10 @@ class Staging:
                 await self._filesystems.grow(disk, fs_type, mount_path=staging, deadline=deadline)
             # Last, because only from here on may publish trust the staging path.
             await self._records.put(replace(record, phase=Phase.STAGED))
-        except BaseException:
-            await finish(self._undo(record, entry), limit_s=UNDO_LIMIT_S)
+        except BaseException as error:
+            await give_up(
+                self._undo(record, entry), after=error, what=f"volume {record.volume_id}", limit_s=UNDO_LIMIT_S
+            )
             raise
 
     async def _prepare(
@@ -224,7 +252,7 @@ class Staging:
         )
         if record.read_only:
             return state.fs_type, False
-        if self._filesystems.can_grow_mounted(state.fs_type):
+        if await asyncio.to_thread(self._filesystems.can_grow_mounted, state.fs_type):
             return state.fs_type, True
         # A restored or cloned volume may be larger than its file system, and where the kernel refuses to grow it
         # mounted this is the only moment at which nobody uses it.
@@ -250,28 +278,36 @@ class Staging:
             )
 
     async def _undo(self, record: StagedVolume, mounted: MountEntry | None) -> None:
-        try:
-            if mounted is not None:
-                # Also when it turned out to be another disk: this call put it there.
-                await self._mounts.unmount(mounted.mount_point, deadline=_soon())
-            await take_down(record, self._evidence, self._mounts, self._records)
-        except CsiError as error:
-            # The mark stays, so the next stage, unstage or start of this program tries again.
-            _LOG.error("volume %s: a failed stage could not be undone: %s", record.volume_id, error.message)
+        if mounted is not None:
+            # Also when it turned out to be another disk: this call put it there.
+            await self._mounts.unmount(mounted.mount_point, deadline=_soon())
+        left = await self._evidence.mount_at(record.staging_path)
+        if left is not None and await self._evidence.staging_mount(record) is None:
+            # Nothing was there before this call, and what is there now cannot be told to be its work.
+            raise CsiError(ErrorKind.PRECONDITION, f"{left.source} is still mounted at {record.staging_path}.")
+        # Should it fail, the mark stays, so the next stage, unstage or start of this program tries again.
+        await take_down(record, self._evidence, self._mounts, self._records, self._release)
 
 
-async def take_down(record: StagedVolume, evidence: Evidence, mounts: Mounts, records: VolumeRecords) -> None:
+async def take_down(
+    record: StagedVolume, evidence: Evidence, mounts: Mounts, records: VolumeRecords, release: Release
+) -> None:
     """Undo a stage that did not come to its end: unmount what it mounted, then drop its mark.
 
-    A volume that pods still use (only its staging mount was being restored) keeps its record.
+    A volume that pods still use (only its staging mount was being restored) keeps its record, and a disk that the
+    kernel still holds (a tool that works on it, another mount namespace) keeps its mark.
     """
     if await evidence.staging_mount(record) is not None:
         await mounts.unmount(Path(record.staging_path), deadline=_soon())
     # Last: while something may still be mounted, the mark must say so.
     if record.publications:
         await records.put(replace(record, phase=Phase.STAGED))
-    else:
-        await records.remove(record.volume_id)
+        return
+    disk = await evidence.disk(record)
+    if disk is not None and await release.is_held(disk):
+        _LOG.warning("volume %s: %s is still in use after its stage was undone", record.volume_id, disk.path)
+        return
+    await records.remove(record.volume_id)
 
 
 def _soon() -> float:

@@ -321,3 +321,35 @@ async def test_the_bind_keeps_the_restrictions_of_the_stage(plugin: Plugin, monk
     with pytest.raises(CsiError, match="nodev, nosuid"):
         await plugin.publish(readonly=True)
     assert plugin.mounted(plugin.target()) == []
+
+
+async def test_a_publish_whose_undo_fails_does_not_claim_that_nothing_is_mounted(staged: Plugin, monkeypatch) -> None:
+    monkeypatch.setattr(staged.host.runner, "_remount", lambda *_: (0, "", ""))
+    staged.host.busy.add(Path(staged.target()))
+    with pytest.raises(CsiError, match=r"writable. Undoing it failed too: .*busy") as caught:
+        await staged.publish(readonly=True)
+    assert caught.value.kind is ErrorKind.UNKNOWN_OUTCOME
+    with pytest.raises(CsiError, match=r"earlier publish is still to be undone: .*busy") as caught:
+        await staged.publish(readonly=True)
+    assert caught.value.kind is ErrorKind.UNKNOWN_OUTCOME
+    staged.host.busy.clear()
+    await staged.unpublish()
+    assert not Path(staged.target()).exists()
+
+
+async def test_a_target_folder_with_files_is_not_hidden(staged: Plugin, tmp_path: Path) -> None:
+    for target in (tmp_path / "etc", Path(staged.target())):
+        target.mkdir()
+        (target / "passwd").touch()
+        with pytest.raises(CsiError, match="is not empty") as caught:
+            await staged.publish(target=str(target))
+        assert caught.value.kind is ErrorKind.PRECONDITION
+        assert staged.mounted(str(target)) == []
+        assert (target / "passwd").exists()
+    assert (await staged.records.get(VOLUME)).publications == ()
+
+
+async def test_an_empty_target_folder_is_used(staged: Plugin) -> None:
+    Path(staged.target()).mkdir()
+    await staged.publish()
+    assert staged.mounted(staged.target())

@@ -1,12 +1,15 @@
 """Raw block: the disk's own node reaches the pod, nothing is formatted, read-only means that the kernel refuses."""
 # ruff: noqa: ASYNC240 - a few files of a temporary folder
 
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from csi.errors import CsiError, ErrorKind
+from node.targets import make_target
 from tests.support.node_plugin import VOLUME, Mode, Plugin
 
 
@@ -151,3 +154,21 @@ async def test_a_raw_target_whose_record_was_lost_is_taken_over(staged: Plugin) 
     assert len(staged.mounted(staged.target())) == 1
     await staged.unpublish()
     assert staged.leaks() == []
+
+
+async def test_a_target_file_with_content_is_not_hidden(staged: Plugin) -> None:
+    Path(staged.target()).write_text("precious")
+    with pytest.raises(CsiError, match="is not empty") as caught:
+        await staged.publish(block=True)
+    assert caught.value.kind is ErrorKind.PRECONDITION
+    assert Path(staged.target()).read_text() == "precious"
+    Path(staged.target()).write_text("")
+    await staged.publish(block=True)
+
+
+def test_a_device_node_of_the_host_is_no_target(tmp_path: Path, monkeypatch) -> None:
+    target = tmp_path / "disk"
+    target.touch()
+    monkeypatch.setattr(Path, "lstat", lambda _: os.stat_result((stat.S_IFBLK | 0o600, *(0,) * 9)))
+    with pytest.raises(CsiError, match="no file"):
+        make_target(target, block=True)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from csi.errors import CsiError, ErrorKind
+from node.targets import make_target
 from tests.support.node_plugin import SERIAL, VOLUME, CrashError, Plugin
 
 
@@ -46,11 +48,43 @@ async def test_records_of_another_boot_are_dropped_and_the_volume_stages_again(p
     assert len([line for line in plugin.host.commands("mkfs") if "-V" not in line]) == 1
 
 
-async def test_a_volume_that_somebody_unmounted_is_dropped(plugin: Plugin) -> None:
-    plugin.plug()
+@pytest.mark.parametrize("gone", [True, False])
+async def test_a_volume_that_somebody_unmounted_is_kept_as_long_as_its_disk_is_there(
+    plugin: Plugin, gone: bool
+) -> None:
+    disk = plugin.plug()
     await plugin.stage()
     plugin.host.drop_mount(plugin.host.top_mount(Path(plugin.staging())))
-    assert (await plugin.start()).dropped == (VOLUME,)
+    if gone:
+        plugin.host.unplug(disk)
+    found = await plugin.start()
+    assert (found.dropped if gone else found.kept) == (VOLUME,)
+    await plugin.unstage()
+    assert await plugin.records.all() == ()
+
+
+@pytest.mark.parametrize("cut_off", [True, False])
+async def test_a_disk_that_only_another_namespace_mounts_is_not_unstaged_after_a_restart(
+    plugin: Plugin, monkeypatch, cut_off: bool
+) -> None:
+    monkeypatch.setattr("node.release.RELEASE_WAIT_S", 0.01)
+    disk = plugin.plug()
+    if cut_off:
+        plugin.host.crash_before("record staged")
+        with pytest.raises(CrashError):
+            await plugin.stage()
+    else:
+        await plugin.stage()
+        plugin.host.drop_mount(plugin.host.top_mount(Path(plugin.staging())))
+    holder = plugin.host.sys_root / "block" / disk.name / "holders/dm-0"
+    holder.touch()
+    await plugin.start()
+    with pytest.raises(CsiError, match="namespace") as caught:
+        await plugin.unstage()
+    assert caught.value.kind is ErrorKind.PRECONDITION
+    holder.unlink()
+    await plugin.unstage()
+    assert await plugin.records.all() == ()
 
 
 async def test_a_volume_that_pods_still_use_is_kept_without_its_staging_mount(plugin: Plugin) -> None:
@@ -67,9 +101,30 @@ async def test_publications_that_vanished_are_forgotten(plugin: Plugin) -> None:
     await plugin.publish()
     await plugin.publish(target=plugin.target("pod-2"))
     plugin.host.drop_mount(plugin.host.top_mount(Path(plugin.target())))
+    Path(plugin.target()).rmdir()
     await plugin.start()
     record = await plugin.records.get(VOLUME)
     assert [p.target_path for p in record.publications] == [plugin.target("pod-2")]
+
+
+@pytest.mark.parametrize("block", [True, False])
+async def test_a_target_made_right_before_a_kill_is_taken_away_wherever_it_is(
+    plugin: Plugin, tmp_path: Path, block: bool
+) -> None:
+    target = tmp_path.resolve() / "elsewhere"
+    disk = plugin.plug()
+    await plugin.stage(block=block)
+    plugin.host.crash_before("run mount")
+    with pytest.raises(CrashError):
+        await plugin.publish(block=block, target=str(target))
+    # Other than a killed process, a simulated one still ran its clean-up.
+    make_target(target, block=block)
+    plugin.host.unplug(disk)
+    await plugin.start()
+    await plugin.unpublish(target=str(target))
+    assert not target.exists()
+    await plugin.unstage()
+    assert await plugin.records.all() == ()
 
 
 @pytest.mark.parametrize("gone", [True, False])

@@ -1,6 +1,7 @@
 """Staging: the right disk, mounted once, provably; nothing left behind by a call that fails."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -204,8 +205,13 @@ async def test_an_undo_that_fails_is_done_by_the_next_stage(plugin: Plugin) -> N
     plugin.host.grow_disk(disk, 2 * SIZE)
     plugin.host.runner.fail_next("resize2fs", 1, "no growth today")
     plugin.host.busy.add(Path(plugin.staging()))
-    with pytest.raises(CsiError, match="no growth today"):
+    # A final code would tell the caller that nothing is mounted.
+    with pytest.raises(CsiError, match=r"no growth today.*Undoing it failed too: .*busy") as caught:
         await plugin.stage()
+    assert caught.value.kind is ErrorKind.UNKNOWN_OUTCOME
+    with pytest.raises(CsiError, match=r"earlier stage is still to be undone: .*busy") as caught:
+        await plugin.stage()
+    assert caught.value.kind is ErrorKind.UNKNOWN_OUTCOME
     assert (await plugin.records.get(VOLUME)).phase is Phase.STAGING
     plugin.host.busy.clear()
     await plugin.stage()
@@ -339,3 +345,87 @@ async def test_a_staging_path_that_is_a_link_is_refused(plugin: Plugin, tmp_path
     with pytest.raises(CsiError, match="symbolic link"):
         await plugin.stage(staging=str(link))
     assert await plugin.records.all() == ()
+
+
+async def test_a_cancelled_stage_whose_undo_fails_stays_cancelled(plugin: Plugin) -> None:
+    plugin.plug()
+    gate = plugin.host.runner.gate("mount")
+    task = asyncio.create_task(plugin.stage())
+    await gate.started.wait()
+    plugin.host.runner.fail_next("umount", 32, "target is busy")
+    plugin.host.busy.add(Path(plugin.staging()))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_stage_is_on_record_before_its_file_system_is_worked_on(plugin: Plugin, monkeypatch) -> None:
+    monkeypatch.setattr("node.release.RELEASE_WAIT_S", 0.01)
+    disk = plugin.plug()
+    await plugin.stage()
+    await plugin.unstage()
+    gate = plugin.host.runner.gate("e2fsck")
+    task = asyncio.create_task(plugin.stage())
+    await gate.started.wait()
+    assert (await plugin.records.get(VOLUME)).phase is Phase.STAGING
+    # A check that outlives its call holds the disk.
+    holder = plugin.host.sys_root / "block" / disk.name / "holders/e2fsck"
+    holder.touch()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(CsiError, match="file system tool still works on it") as caught:
+        await plugin.unstage()
+    assert caught.value.kind is ErrorKind.PRECONDITION
+    holder.unlink()
+    await plugin.unstage()
+    assert await plugin.records.all() == ()
+
+
+async def test_a_stage_that_is_refused_leaves_no_record(plugin: Plugin) -> None:
+    plugin.plug()
+    with pytest.raises(CsiError):
+        await plugin.stage(allocated_bytes=4096)
+    assert await plugin.records.all() == ()
+
+
+async def test_files_of_the_host_are_not_hidden_by_a_staging_mount(plugin: Plugin, tmp_path: Path, caplog) -> None:
+    plugin.plug()
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "data").touch()
+    with pytest.raises(CsiError, match="holds files") as caught:
+        await plugin.stage(staging=str(folder))
+    assert caught.value.kind is ErrorKind.PRECONDITION
+    assert plugin.mounted(str(folder)) == []
+    # Below the kubelet's folder it would keep a pod from starting for files that nobody can see any more.
+    (Path(plugin.staging()) / "data").touch()
+    await plugin.stage()
+    assert "holds files" in caplog.text
+
+
+async def test_dead_mounts_of_pods_are_named_as_what_they_are(plugin: Plugin) -> None:
+    disk = plugin.plug()
+    await plugin.stage()
+    await plugin.publish()
+    plugin.host.unplug(disk)
+    plugin.plug(image=disk.image)
+    with pytest.raises(CsiError, match=r"pod-1.*these mounts are dead. End the pods") as caught:
+        await plugin.stage()
+    assert caught.value.kind is ErrorKind.PRECONDITION
+    await plugin.unpublish()
+    await plugin.stage()
+
+
+async def test_the_capability_is_read_outside_of_the_event_loop(plugin: Plugin, monkeypatch) -> None:
+    seen = []
+
+    def has_sys_resource() -> bool:
+        seen.append(threading.current_thread() is threading.main_thread())
+        return True
+
+    monkeypatch.setattr(plugin.host.kernel, "has_sys_resource", has_sys_resource)
+    plugin.plug()
+    await plugin.stage()
+    assert seen
+    assert not any(seen)

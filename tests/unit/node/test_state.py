@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from csi.errors import CsiError, ErrorKind
 from node.model import DeviceNumber
-from node.shield import finish
+from node.shield import finish, give_up
 from node.state import Phase, Publication, StagedVolume, VolumeRecords, read_boot_id
 
 RECORD = StagedVolume(
@@ -202,3 +202,19 @@ async def test_shielded_work_that_fails_after_a_cancellation_is_kept_as_the_caus
     with pytest.raises(asyncio.CancelledError) as caught:
         await task
     assert isinstance(caught.value.__cause__, CsiError)
+
+
+@pytest.mark.parametrize("after", [CsiError(ErrorKind.INTERNAL, "no growth today."), OSError("no growth today")])
+async def test_an_undo_that_hangs_does_not_hide_what_failed(after: Exception) -> None:
+    with pytest.raises(CsiError, match=r"no growth today\. Undoing it failed too: not finished") as caught:
+        await give_up(asyncio.sleep(3600), after=after, what="volume", limit_s=0.01)
+    assert caught.value.kind is ErrorKind.UNKNOWN_OUTCOME
+
+
+async def test_an_undo_that_fails_for_a_cancelled_call_is_logged(caplog) -> None:
+    async def fail() -> None:
+        raise OSError("busy")
+
+    await give_up(fail(), after=asyncio.CancelledError(), what="volume v1", limit_s=1.0)
+    assert "volume v1" in caplog.text
+    assert "busy" in caplog.text
