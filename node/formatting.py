@@ -1,7 +1,7 @@
 """The steps of making a file system on a disk that may be formatted.
 
-Here belongs the order: record, mkfs, flush, record away. Whether the disk may be formatted is decided before, in
-`filesystems`; nothing here looks at its content.
+Here belongs the order: record, mkfs, flush, proof of what was made, record away. Whether the disk may be formatted is
+decided before, in `filesystems`; nothing here looks at what was on it.
 """
 
 import asyncio
@@ -9,10 +9,11 @@ import asyncio
 from csi.errors import CsiError, ErrorKind
 from node import format_record, mkfs
 from node.devices import Devices
-from node.disk_calls import Claim, on_disk, opened
+from node.disk_calls import Claim, opened
 from node.format_record import FormatRecord
-from node.model import MIB, Device, FsRequest, FsType
+from node.model import MIB, Content, Device, FileSystem, Foreign, FsRequest, FsType, PartitionTable
 from node.ports import Kernel, Observer, Runner
+from node.probe import Probe
 
 _KILLED = -9
 
@@ -24,6 +25,7 @@ class Formatter:
         self._kernel = kernel
         self._runner = runner
         self._devices = devices
+        self._probe = Probe(kernel, runner)
         self._observer = observer
         self._tool_versions: dict[FsType, mkfs.Version] = {}
 
@@ -33,7 +35,7 @@ class Formatter:
         """Make the file system on the claimed disk. Cancelled or killed at any point, the next call finishes the work.
 
         `interrupted`: the disk carries the record of an earlier try. Raises CsiError PRECONDITION when the disk is
-        another one now, INTERNAL when mkfs failed or the disk cannot be written, TIMEOUT.
+        another one now, INTERNAL when mkfs failed or made something else, or the disk cannot be written, TIMEOUT.
         """
         device = claim.device
         tool = await self._tool_version(fs_type, deadline)
@@ -50,7 +52,7 @@ class Formatter:
         if now.size_bytes != device.size_bytes:
             raise CsiError(ErrorKind.PRECONDITION, f"{device.describe()} changed its size just now; ask again")
         record = FormatRecord(request.serial, fs_type.value, device.size_bytes)
-        await on_disk(lambda: self._begin(device, record, clear_head=interrupted), device, "written", deadline=deadline)
+        await claim.run(lambda: self._begin(device, record, clear_head=interrupted), "written", deadline=deadline)
         await claim.let_tools_in()
         began = asyncio.get_running_loop().time()
         result = await self._runner.run(argv, deadline=deadline, pass_fds=(claim.lock_fd,))
@@ -61,11 +63,27 @@ class Formatter:
                 ErrorKind.INTERNAL,
                 f"{device.describe()}: {argv[0]} ended with {result.exit_code}: {result.output}.{hint} Ask again.",
             )
-        await on_disk(lambda: self._finish(device), device, "written", deadline=deadline)
+        # All of mkfs before the record goes, or a power cut could leave a damaged file system that looks whole.
+        await claim.run(lambda: self._flush(device), "written", deadline=deadline)
+        await self._require_made(device, fs_type, request, deadline)
+        await claim.run(lambda: self._finish(device), "written", deadline=deadline)
         self._observer.formatted(fs_type.value, asyncio.get_running_loop().time() - began)
 
+    async def _require_made(self, device: Device, fs_type: FsType, request: FsRequest, deadline: float) -> None:
+        """See with blkid's eyes, as every later stage will, that the disk has the type asked for."""
+        found = await self._probe.signatures(device, deadline=deadline)
+        if isinstance(found, FileSystem) and found.fs_type == fs_type.value:
+            return
+        # The record stays: nothing that could be mounted as asked for is there, so the next try begins anew.
+        raise CsiError(
+            ErrorKind.INTERNAL,
+            f"{device.describe()}: mkfs made {_name(found)} in place of {fs_type.value}. Probably an option of the "
+            f"StorageClass makes another type of it (mkfsOptions: {' '.join(request.mkfs_options) or 'none'}); use "
+            "other options.",
+        )
+
     def _begin(self, device: Device, record: FormatRecord, *, clear_head: bool) -> None:
-        def write(fd: int) -> None:
+        with opened(self._kernel, device, writable=True) as fd:
             self._kernel.write(fd, format_record.offset(device.size_bytes), record.encode())
             # On the disk before the first byte of mkfs, or a power cut could leave half a file system without record.
             self._kernel.flush(fd)
@@ -74,18 +92,14 @@ class Formatter:
                 self._kernel.write(fd, 0, bytes(MIB))
                 self._kernel.flush(fd)
 
+    def _flush(self, device: Device) -> None:
         with opened(self._kernel, device, writable=True) as fd:
-            write(fd)
+            self._kernel.flush(fd)
 
     def _finish(self, device: Device) -> None:
-        def write(fd: int) -> None:
-            # All of mkfs before the record goes, or a power cut could leave a damaged file system that looks whole.
-            self._kernel.flush(fd)
+        with opened(self._kernel, device, writable=True) as fd:
             self._kernel.write(fd, format_record.offset(device.size_bytes), format_record.no_record())
             self._kernel.flush(fd)
-
-        with opened(self._kernel, device, writable=True) as fd:
-            write(fd)
 
     async def _tool_version(self, fs_type: FsType, deadline: float) -> mkfs.Version:
         """Give the tools' version where it matters; asked once."""
@@ -95,3 +109,14 @@ class Formatter:
             result = await self._runner.run(mkfs.version_argv(fs_type), deadline=deadline)
             self._tool_versions[fs_type] = mkfs.parse_version(f"{result.stdout} {result.stderr}")
         return self._tool_versions[fs_type]
+
+
+def _name(content: Content | None) -> str:
+    match content:
+        case FileSystem(fs_type=fs_type):
+            return fs_type
+        case Foreign(description=description):
+            return description
+        case PartitionTable(kind=kind):
+            return f"a partition table ({kind})"
+    return "nothing that is known"

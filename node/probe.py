@@ -1,14 +1,14 @@
 """Looks at what is on a disk, read-only.
 
 Here belongs the proof that a disk is blank. Whatever cannot be read or understood is never called blank. Not here: what
-to do about it (`filesystems`).
+to do about it (`filesystems`), and where traces of file systems lie (`sample_places`).
 """
 
 from dataclasses import dataclass
 
 from csi.errors import CsiError, ErrorKind
-from node import format_record, superblock
-from node.disk_calls import on_disk, opened
+from node import format_record, sample_places, superblock
+from node.disk_calls import Claim, on_disk, opened
 from node.format_record import FormatRecord
 from node.model import MIB, Blank, Content, Device, FileSystem, Foreign, InterruptedFormat, PartitionTable
 from node.ports import Kernel, Runner
@@ -19,6 +19,10 @@ EDGE_BYTES = MIB
 SMALLEST_BYTES = 2 * EDGE_BYTES
 FILE_SYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs"})
 
+_PERHAPS_OURS = (
+    ". Perhaps a format of this volume was cut off and the volume was expanded since, which cannot be told from data; "
+    "if it never held any, delete the claim and make a new one"
+)
 _BLKID_NOTHING = 2
 _BLKID_AMBIVALENT = 8
 
@@ -26,7 +30,8 @@ _BLKID_AMBIVALENT = 8
 @dataclass(frozen=True, slots=True)
 class _Edges:
     size_bytes: int
-    zeros: bool
+    data_at: int | None
+    """Start of the first part read that is not all zeros."""
     record: FormatRecord | None
     superblock: Superblock | None
 
@@ -38,21 +43,24 @@ class Probe:
         self._kernel = kernel
         self._runner = runner
 
-    async def content(self, device: Device, *, serial: str, deadline: float) -> Content:
-        """Say what is on the disk.
+    async def content(self, device: Device, *, serial: str, deadline: float, claim: Claim | None = None) -> Content:
+        """Say what is on the disk. With a claim on it, a read that hangs keeps the disk locked until it ends.
 
         Raises CsiError INTERNAL when it cannot be read or blkid cannot be used, PRECONDITION when the node in the
         device folder is another device, TIMEOUT at the deadline. None of these says anything about the content.
         """
         # Read first: blkid answers "nothing found" also for a disk that it could not read.
-        edges = await on_disk(lambda: self._read(device), device, "read", deadline=deadline)
+        if claim is None:
+            edges = await on_disk(lambda: self._read(device), device, "read", deadline=deadline)
+        else:
+            edges = await claim.run(lambda: self._read(device), "read", deadline=deadline)
         if edges.record is not None:
             return _recorded(edges.record, edges, serial)
-        found = await self._signatures(device, deadline)
+        found = await self.signatures(device, deadline=deadline)
         if found is not None:
             return found
-        if not edges.zeros:
-            return Foreign("data without a known signature in its first or last MiB")
+        if edges.data_at is not None:
+            return Foreign(f"data without a known signature at byte {edges.data_at}{_PERHAPS_OURS}")
         return Blank()
 
     async def superblock(self, device: Device, *, deadline: float) -> Superblock | None:
@@ -71,15 +79,22 @@ class Probe:
                 raise CsiError(ErrorKind.OUT_OF_RANGE, f"{device.describe()}: too small for any file system")
             head = self._kernel.read(fd, 0, EDGE_BYTES)
             tail = self._kernel.read(fd, size - EDGE_BYTES, EDGE_BYTES)
-        at = format_record.offset(size) - (size - EDGE_BYTES)
-        return _Edges(
-            size_bytes=size,
-            zeros=not any(head) and not any(tail),
-            record=format_record.decode(tail[at : at + format_record.RECORD_BYTES]),
-            superblock=superblock.read(head),
-        )
+            at = format_record.offset(size) - (size - EDGE_BYTES)
+            record = format_record.decode(tail[at : at + format_record.RECORD_BYTES])
+            data_at = next((place for place, edge in ((0, head), (size - EDGE_BYTES, tail)) if any(edge)), None)
+            if data_at is None:
+                data_at = self._first_data(fd, size)
+        return _Edges(size_bytes=size, data_at=data_at, record=record, superblock=superblock.read(head))
 
-    async def _signatures(self, device: Device, deadline: float) -> Content | None:
+    def _first_data(self, fd: int, size_bytes: int) -> int | None:
+        """Find data between the ends of the disk, where traces of a file system that lost its start would lie."""
+        for place in sample_places.places(size_bytes):
+            if any(self._kernel.read(fd, place, sample_places.SAMPLE_BYTES)):
+                return place
+        return None
+
+    async def signatures(self, device: Device, *, deadline: float) -> Content | None:
+        """Say what blkid finds; None when that is nothing, which alone proves nothing. Raises CsiError INTERNAL."""
         argv = ("blkid", "-p", "-o", "export", "--", str(device.path))
         result = await self._runner.run(argv, deadline=deadline)
         if result.exit_code == _BLKID_NOTHING:

@@ -37,7 +37,7 @@ def make(fs_type: str, size_bytes: int) -> dict[int, bytes]:
     struct.pack_into("<I", block, 0x4, size_bytes // 4096 & 0xFFFFFFFF)
     struct.pack_into("<I", block, 0x18, 2)
     struct.pack_into("<HH", block, 0x38, 0xEF53, 1)
-    struct.pack_into("<I", block, 0x5C, 0x4)
+    struct.pack_into("<I", block, 0x5C, 0 if fs_type == "ext2" else 0x4)
     struct.pack_into("<I", block, 0x60, 0x2 | (0xC0 if fs_type == "ext4" else 0))
     block[0x68:0x78] = identity
     struct.pack_into("<I", block, 0x150, size_bytes // 4096 >> 32)

@@ -141,7 +141,7 @@ class FakeRunner:
     def _mkfs(self, argv: list[str]) -> Answer:
         if "-V" in argv:
             return 0, self.versions.get(argv[0], "mke2fs 1.47.0 (5-Feb-2023)"), ""
-        fs_type = argv[0].removeprefix("mkfs.")
+        fs_type = "ext2" if any("^has_journal" in word for word in argv) else argv[0].removeprefix("mkfs.")
         disk, error = self._free_disk(argv)
         if disk is None:
             return 1, "", error

@@ -1,6 +1,8 @@
 """Only a disk proved blank is formatted, and a format that stopped anywhere is finished by the next try."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -182,7 +184,12 @@ async def test_the_exclusive_opening_is_proved_before_and_let_go_for_mkfs(host: 
     order = [point.split(" -")[0] for point in host.points]
     assert order.index("open vda rx") < order.index(f"write vda@{place}") < order.index("flush vda")
     assert order.index("flush vda") < order.index("run mkfs.ext4")
-    assert order[order.index("run mkfs.ext4") :][1:5] == ["open vda w", "flush vda", f"write vda@{place}", "flush vda"]
+    assert [point for point in order[order.index("run mkfs.ext4") :][1:] if not point.startswith("open")][:4] == [
+        "flush vda",
+        "run blkid",
+        f"write vda@{place}",
+        "flush vda",
+    ]
 
 
 async def test_a_failed_mkfs_keeps_the_record_and_the_next_try_finishes(host: FakeHost) -> None:
@@ -299,10 +306,81 @@ async def test_a_second_format_of_one_disk_is_kept_away_by_the_lock(
     monkeypatch.setattr(disk_calls, "_BUSY_PATIENCE_S", 0.0)
     with pytest.raises(CsiError, match="used by something else") as caught:
         await ensure(host, disk)
-    assert caught.value.kind is ErrorKind.PRECONDITION
+    assert caught.value.kind is ErrorKind.BUSY
     gate.go_on.set()
     assert (await running).formatted
     assert len(host.commands("mkfs")) == 1
+
+
+async def test_an_option_that_makes_another_type_is_noticed_before_the_record_goes(host: FakeHost) -> None:
+    disk = host.plug("s1")
+    for _ in range(2):
+        with pytest.raises(CsiError, match=r"made ext2 in place of ext4.*mkfsOptions: -O \^has_journal") as caught:
+            await ensure(host, disk, mkfs_options=("-O", "^has_journal"))
+        assert caught.value.kind is ErrorKind.INTERNAL
+        assert record_of(disk) == FormatRecord("s1", "ext4", disk.size_bytes)
+    assert (await ensure(host, disk)).formatted
+    assert formats.fs_type_of(disk.head) == "ext4"
+
+
+class HangingFlush:
+    """Holds the first flush in its thread until let go, as a disk does that does not answer."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self._flush = host.kernel.flush
+        self.entered, self.let_go = threading.Event(), threading.Event()
+        host.kernel.flush = self  # type: ignore[method-assign]
+
+    def __call__(self, fd: int) -> None:
+        if not self.entered.is_set():
+            self.entered.set()
+            self.let_go.wait(30)
+        self._flush(fd)
+
+
+async def test_a_write_that_hung_does_not_land_on_what_the_next_try_made(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = host.plug("s1")
+    host.runner.fail_next("mkfs.ext4", 1, "killed", midway=True)
+    with pytest.raises(CsiError):
+        await ensure(host, disk)
+    # The next try first writes the record again and then clears the first MiB; it hangs in between.
+    hang = HangingFlush(host)
+    first = asyncio.ensure_future(ensure(host, disk))
+    try:
+        await asyncio.to_thread(hang.entered.wait)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        monkeypatch.setattr(disk_calls, "_BUSY_PATIENCE_S", 0.0)
+        with pytest.raises(CsiError, match="has not answered yet") as caught:
+            await ensure(host, disk)
+        assert caught.value.kind is ErrorKind.BUSY
+        assert len(host.commands("mkfs")) == 1
+    finally:
+        hang.let_go.set()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert host.open_files == {}
+
+
+async def test_a_write_that_was_given_up_before_its_turn_is_never_made(host: FakeHost) -> None:
+    host.plug("s1")
+    device = await host.devices().find("s1", deadline=host.soon())
+    loop = asyncio.get_running_loop()
+    written: list[str] = []
+    let_go = threading.Event()
+    async with disk_calls.claimed(host.kernel, device, deadline=host.soon()) as claim:
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        blocker = loop.run_in_executor(None, let_go.wait, 30)
+        try:
+            with pytest.raises(CsiError, match="did not answer in time"):
+                await claim.run(lambda: written.append("x"), "written", deadline=host.soon(0.05))
+        finally:
+            let_go.set()
+        await blocker
+    await loop.shutdown_default_executor()
+    assert (written, host.open_files) == ([], {})
 
 
 async def test_a_disk_that_cannot_be_written_fails_without_mkfs(host: FakeHost) -> None:

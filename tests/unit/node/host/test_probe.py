@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from csi.errors import CsiError, ErrorKind
-from node import probe, superblock
+from node import probe, sample_places, superblock
 from node.format_record import FormatRecord, offset
 from node.model import MIB, Blank, Content, FileSystem, Foreign, InterruptedFormat, PartitionTable
 from tests.support import fake_disk_formats as formats
@@ -163,3 +163,40 @@ def test_the_simulated_disk_fails_as_a_real_one(host: FakeHost) -> None:
     with pytest.raises(OSError) as caught:  # noqa: PT011
         disk.read(disk.size_bytes - 1, 2)
     assert caught.value.errno == errno.EIO
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(8193 * 1024, id="spare superblock of ext, 1 KiB blocks"),
+        pytest.param(32 * MIB, id="of ext, 2 KiB blocks"),
+        pytest.param(128 * MIB, id="of ext, 4 KiB blocks"),
+        pytest.param(3 * 128 * MIB, id="of ext, third group"),
+        pytest.param(64 * MIB, id="spare superblock of btrfs"),
+        pytest.param(-(-508 * MIB // 4096 // 4) * 4096, id="second allocation group of our own xfs"),
+    ],
+)
+async def test_what_a_file_system_leaves_when_its_first_mib_is_lost_is_foreign(host: FakeHost, place: int) -> None:
+    disk = host.plug("s1")
+    disk.write(place + 0x38, b"\x53\xef")
+    found = await look(host, disk)
+    assert isinstance(found, Foreign)
+    assert f"at byte {place}" in found.description
+    assert "cut off" in found.description
+
+
+async def test_a_disk_that_cannot_be_read_between_its_ends_is_not_blank(host: FakeHost) -> None:
+    disk = host.plug("s1")
+    disk.unreadable_ranges.append(range(128 * MIB, 129 * MIB))
+    with pytest.raises(CsiError, match="cannot be read"):
+        await look(host, disk)
+
+
+@given(st.integers(2 * MIB, 64 * 1024**4))
+def test_places_are_few_and_lie_between_the_ends_of_any_disk(size_bytes: int) -> None:
+    places = sample_places.places(size_bytes)
+    assert len(places) <= 80
+    assert all(MIB <= place <= size_bytes - MIB - sample_places.SAMPLE_BYTES for place in places)
+    if size_bytes >= 64 * MIB:
+        steps = [after - before for before, after in zip((0, *places), (*places, size_bytes), strict=True)]
+        assert max(steps) <= size_bytes // sample_places.SPREAD
