@@ -79,6 +79,12 @@ FORMAT_REFUSALS = Metric(
     "Devices that were not formatted because they could hold data, by reason.",
     ("reason",),
 )
+FSCK_REPAIRS = Metric(
+    "thecloud_csi_fsck_repairs_total",
+    Kind.COUNTER,
+    "File systems that e2fsck had to repair before they were used, by type.",
+    ("fs_type",),
+)
 
 TABLE: tuple[Metric, ...] = (
     RPC_SECONDS,
@@ -88,6 +94,7 @@ TABLE: tuple[Metric, ...] = (
     MKFS_SECONDS,
     COMMAND_SECONDS,
     FORMAT_REFUSALS,
+    FSCK_REPAIRS,
 )
 
 
@@ -98,9 +105,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._histograms = {metric.name: self._histogram(metric) for metric in _of(Kind.HISTOGRAM)}
         self._in_flight = Gauge(RPC_IN_FLIGHT.name, RPC_IN_FLIGHT.doc, RPC_IN_FLIGHT.labels, registry=self.registry)
-        self._refusals = Counter(
-            FORMAT_REFUSALS.name, FORMAT_REFUSALS.doc, FORMAT_REFUSALS.labels, registry=self.registry
-        )
+        self._refusals = self._counter(FORMAT_REFUSALS)
+        self._repairs = self._counter(FSCK_REPAIRS)
         ProcessCollector(registry=self.registry)
 
     def rpc_started(self, method: str) -> None:
@@ -132,9 +138,16 @@ class Metrics:
         """Count one device that was left as it is; `reason` is a word from a fixed set."""
         self._refusals.labels(reason).inc()
 
+    def file_system_repaired(self, fs_type: str) -> None:
+        """Count one file system that had to be repaired."""
+        self._repairs.labels(fs_type).inc()
+
     def render(self) -> bytes:
         """Give everything in Prometheus' text format, `CONTENT_TYPE`."""
         return generate_latest(self.registry)
+
+    def _counter(self, metric: Metric) -> Counter:
+        return Counter(metric.name, metric.doc, metric.labels, registry=self.registry)
 
     def _histogram(self, metric: Metric) -> Histogram:
         return Histogram(metric.name, metric.doc, metric.labels, buckets=metric.buckets_s, registry=self.registry)

@@ -3,10 +3,12 @@
 The one place that knows which class stands behind which port. Not here: any behaviour.
 """
 
+import asyncio
 import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +47,8 @@ from node.uevents import KernelDiskEvents
 from node.unstage import Unstaging
 
 PROGRAM = "tc-csi-node"
+DISK_THREADS = 64
+"""Blocking calls at once. Each that hangs on a dead disk keeps one; threads are only made when they are needed."""
 SUMMARY = f"The node plugin of the CSI driver {DRIVER_NAME}. `{PROGRAM} doctor` checks this host and says what to do."
 
 
@@ -259,22 +263,29 @@ class MetricsObserver:
         """Count a disk that was not formatted."""
         self._metrics.format_refused(reason)
 
+    def repaired(self, fs_type: str) -> None:
+        """Count a file system that had to be repaired."""
+        self._metrics.file_system_repaired(fs_type)
+
 
 @asynccontextmanager
 async def this_host(observer: Observer) -> AsyncIterator[Host]:
     """Give the host that this process runs on, and hear its kernel's events meanwhile."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk"))
+    runner = HostRunner(observer=observer)
     events = KernelDiskEvents()
     await events.start()
     try:
         yield Host(
             kernel=HostKernel(),
-            runner=HostRunner(observer=observer),
+            runner=runner,
             events=events,
             hears_events=lambda: events.is_listening,
             find_program=lambda name: shutil.which(name, path=DEFAULT_PATH),
         )
     finally:
         events.stop()
+        await runner.drain()
 
 
 @asynccontextmanager

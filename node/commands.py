@@ -39,6 +39,7 @@ class HostRunner:
         """`search_path` is the PATH that programs are looked for in, and the one that they see."""
         self._observer = observer or SilentObserver()
         self._environment = {"PATH": search_path, "LC_ALL": "C", "HOME": "/"}
+        self._going_through: dict[asyncio.Future[int], str] = {}
 
     async def run(self, argv: Sequence[str], *, deadline: float, pass_fds: Sequence[int] = ()) -> CommandResult:
         """Run one command to its end; see `ports.Runner.run`."""
@@ -61,9 +62,12 @@ class HostRunner:
         with _kept_output() as stdout, _kept_output() as stderr:
             process = self._launch(argv, stdout, stderr, pass_fds)
             ended = _end_of(process)
+            self._going_through[ended] = _shown(argv)
+            ended.add_done_callback(self._going_through.pop)
             try:
                 async with asyncio.timeout_at(deadline):
-                    exit_code = await ended
+                    # Shielded: `drain` waits for the end also when the caller does not any more.
+                    exit_code = await asyncio.shield(ended)
             except TimeoutError:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -71,6 +75,16 @@ class HostRunner:
             finally:
                 self._observer.command_ended(Path(argv[0]).name, time.perf_counter() - started_at)
             return CommandResult(tuple(argv), exit_code, _written(stdout), _written(stderr))
+
+    async def drain(self) -> None:
+        """Wait for the commands of `run_through`, at most as long as their own limits.
+
+        To be called before this process ends: where it is the first one of a container, the kernel kills the others
+        with it. Whoever stops the process decides how long it may take.
+        """
+        while self._going_through:
+            log.warning("waiting for commands that must not be cut off: %s", "; ".join(self._going_through.values()))
+            await asyncio.wait(tuple(self._going_through))
 
     def _launch(
         self, argv: Sequence[str], stdout: int, stderr: int, pass_fds: Sequence[int]

@@ -5,18 +5,21 @@ tools' arguments (`mkfs`), mounting (`mounts`).
 """
 
 import asyncio
+import logging
 import uuid
 from pathlib import Path
 
 from csi.errors import CsiError, ErrorKind
 from node import btrfs_uuid, mkfs
 from node.devices import Devices
-from node.disk_calls import Claim, claimed, on_disk, opened, turn
+from node.disk_calls import Claim, claimed, opened, turn
 from node.format_record import TAIL_BYTES
 from node.formatting import Formatter
+from node.lasting import LIMIT_S, LastingWork
 from node.model import (
     MIB,
     Blank,
+    CommandResult,
     Device,
     FileSystem,
     Foreign,
@@ -30,6 +33,8 @@ from node.model import (
 from node.ports import Kernel, Observer, Runner, SilentObserver
 from node.probe import Probe
 from node.superblock import Superblock
+
+_LOG = logging.getLogger(__name__)
 
 GROW_GAP_BYTES = 16 * MIB
 """A file system this close to its disk's size is as large as it gets: the tail of our mkfs, and xfs drops a last
@@ -97,8 +102,8 @@ class FileSystems:
         self._probe = Probe(kernel, runner)
         self._formatter = Formatter(kernel, runner, devices, observer=self._observer)
         self._formats = asyncio.Semaphore(format_limit)
-        # Apart from the formats: a check may take minutes, and blank disks need not wait for it.
-        self._checks = asyncio.Semaphore(format_limit)
+        # Apart from the formats: a check may take hours, and blank disks need not wait for it.
+        self._lasting = LastingWork(kernel, limit=format_limit)
 
     async def ensure(self, device: Device, request: FsRequest, *, deadline: float) -> FsState:
         """Make sure that the (unmounted) disk has the file system asked for, formatting it only if proved blank.
@@ -106,20 +111,21 @@ class FileSystems:
         Idempotent. An existing ext file system is checked unless read-only; a btrfs clone gets a UUID of its own.
         Raises CsiError: INVALID (unknown type), ALREADY_EXISTS (another file system), PRECONDITION (foreign content,
         partition table, disk in use or changed, blank but read-only), DATA_LOSS (blank although written or restored;
-        damage that the check may not repair), OUT_OF_RANGE (too small for the file system), INTERNAL (a tool failed),
-        TIMEOUT.
+        damage that the check may not repair), OUT_OF_RANGE (too small for the file system), BUSY (a check goes on
+        beyond this call), INTERNAL (a tool failed), TIMEOUT.
         """
         fs_type = parse_fs_type(request.fs_type)
         if request.serial not in device.serials:
             raise CsiError(
                 ErrorKind.PRECONDITION, f"{device.describe()} is not the volume with serial {request.serial!r}"
             )
+        await self._lasting.settle(device, deadline=deadline)
         in_use = await asyncio.to_thread(self._devices.in_use, device)
         if in_use:
             raise self._refusal(device, "in_use", ErrorKind.PRECONDITION, f"it is {in_use}")
         # The claim spans proof and mkfs: nobody can mount, map or format the disk in between.
         async with claimed(self._kernel, device, deadline=deadline) as claim:
-            content = await self._probe.content(device, serial=request.serial, deadline=deadline)
+            content = await self._probe.content(device, serial=request.serial, deadline=deadline, claim=claim)
             if isinstance(content, FileSystem):
                 return await self._accept(claim, content, fs_type, request, deadline)
             self._require_may_format(device, content, request)
@@ -142,9 +148,11 @@ class FileSystems:
 
         `mount_path` is where it is mounted read-write, None when it is not mounted; xfs and btrfs can only grow
         mounted. The size in the result is the one on the disk, which a mounted xfs writes with a delay. Raises
-        CsiError: PRECONDITION when it grows only unmounted (at the next stage), INTERNAL with the tool's words,
-        TIMEOUT.
+        CsiError: PRECONDITION when it grows only unmounted (at the next stage), BUSY when the growth goes on beyond
+        this call, INTERNAL with the tool's words, TIMEOUT.
         """
+        if mount_path is None:
+            await self._lasting.settle(device, deadline=deadline)
         device = await self._devices.verify(device)
         block = await self._superblock(device, deadline)
         if device.size_bytes - block.size_bytes <= GROW_GAP_BYTES:
@@ -175,8 +183,9 @@ class FileSystems:
             fs_uuid = await self._separate_from_twin(claim, request, deadline)
         if fs_type.is_ext and not request.read_only and not device.read_only:
             await claim.let_tools_in()
-            async with turn(self._checks, deadline=deadline):
-                repaired = await self._check(claim, deadline)
+            repaired = await self._lasting.run(
+                claim, "e2fsck", lambda lock_fd: self._check(device, fs_type, lock_fd), deadline=deadline
+            )
         return FsState(fs_type, fs_uuid, formatted=False, repaired=repaired)
 
     def _require_may_format(self, device: Device, content: Unmade, request: FsRequest) -> None:
@@ -220,20 +229,30 @@ class FileSystems:
         self._observer.format_refused(reason)
         return CsiError(kind, f"{device.describe()} is left as it is: {text}.")
 
-    async def _check(self, claim: Claim, deadline: float) -> bool:
-        result = await self._runner.run(
-            mkfs.check_argv(claim.device.path), deadline=deadline, pass_fds=(claim.lock_fd,)
-        )
+    async def _check(self, device: Device, fs_type: FsType, lock_fd: int) -> bool:
+        """Check an ext file system and say whether it had to be repaired."""
+        result = await self._run_through(mkfs.check_argv(device.path), lock_fd)
         if result.exit_code in _E2FSCK_REPAIRED:
+            self._tell_repair(device, fs_type, result)
             return True
         if result.exit_code == 0:
             return False
         damaged = result.exit_code > 0 and result.exit_code & _E2FSCK_UNREPAIRED
         raise CsiError(
             ErrorKind.DATA_LOSS if damaged else ErrorKind.INTERNAL,
-            f"{claim.device.describe()}: e2fsck ended with {result.exit_code}: {result.output}. It is not mounted."
+            f"{device.describe()}: e2fsck ended with {result.exit_code}: {result.output}. It is not mounted."
             + (" Take a snapshot, then repair it with e2fsck by hand." if damaged else ""),
         )
+
+    async def _run_through(self, argv: tuple[str, ...], lock_fd: int) -> CommandResult:
+        """Run a tool that changes an unmounted file system, and so is never cut off."""
+        limit = asyncio.get_running_loop().time() + LIMIT_S
+        return await self._runner.run_through(argv, deadline=limit, pass_fds=(lock_fd,))
+
+    def _tell_repair(self, device: Device, fs_type: FsType, result: CommandResult) -> None:
+        # Repaired is not the same as unharmed: somebody has to hear that the disk had errors.
+        _LOG.warning("%s: e2fsck repaired its %s: %s", device.describe(), fs_type.value, result.output)
+        self._observer.repaired(fs_type.value)
 
     async def _separate_from_twin(self, claim: Claim, request: FsRequest, deadline: float) -> str:
         """Give a btrfs clone a UUID of its own before its first mount.
@@ -250,7 +269,7 @@ class FileSystems:
         if request.has_source and writable and fs_uuid != clone_uuid(request.serial):
             fs_uuid = clone_uuid(request.serial)
             await self._devices.verify(device)
-            await on_disk(lambda: self._change_uuid(device, fs_uuid), device, "written", deadline=deadline)
+            await claim.run(lambda: self._change_uuid(device, fs_uuid), "written", deadline=deadline)
         twins = await asyncio.to_thread(self._mounted_btrfs, fs_uuid)
         if twins - {device.name}:
             raise CsiError(
@@ -286,36 +305,44 @@ class FileSystems:
                 "CAP_SYS_RESOURCE, which the node plugin does not have. It grows when the volume is staged next; end "
                 "the pods that use it, or give the plugin the capability.",
             )
-        await self._must_succeed(mkfs.grow_argv(fs_type, device.path, mount_path), device, deadline)
+        # The kernel does this growth and journals it, so the command may be cut off with its caller.
+        argv = mkfs.grow_argv(fs_type, device.path, mount_path)
+        _require_success(await self._runner.run(argv, deadline=deadline), device)
 
     async def _grow_unmounted(self, device: Device, fs_type: FsType, deadline: float) -> None:
         if not fs_type.is_ext:
             raise CsiError(
                 ErrorKind.INTERNAL, f"{device.describe()}: {fs_type.value} can only grow while it is mounted"
             )
-        async with claimed(self._kernel, device, deadline=deadline) as claim, turn(self._checks, deadline=deadline):
+        async with claimed(self._kernel, device, deadline=deadline) as claim:
             await claim.let_tools_in()
-            checked = await self._runner.run(
-                mkfs.check_argv(device.path, whole=True), deadline=deadline, pass_fds=(claim.lock_fd,)
+            # One piece of work: a check that took longer than the call must not begin again at the next one.
+            await self._lasting.run(
+                claim,
+                "e2fsck and resize2fs",
+                lambda lock_fd: self._check_and_grow(device, fs_type, lock_fd),
+                deadline=deadline,
             )
-            if checked.exit_code != 0 and checked.exit_code not in _E2FSCK_REPAIRED:
-                raise CsiError(
-                    ErrorKind.DATA_LOSS,
-                    f"{device.describe()}: not grown, because e2fsck ended with {checked.exit_code}: {checked.output}.",
-                )
-            await self._must_succeed(mkfs.grow_argv(fs_type, device.path, None), device, deadline, (claim.lock_fd,))
 
-    async def _must_succeed(
-        self, argv: tuple[str, ...], device: Device, deadline: float, pass_fds: tuple[int, ...] = ()
-    ) -> None:
-        result = await self._runner.run(argv, deadline=deadline, pass_fds=pass_fds)
-        if result.exit_code != 0:
+    async def _check_and_grow(self, device: Device, fs_type: FsType, lock_fd: int) -> None:
+        checked = await self._run_through(mkfs.check_argv(device.path, whole=True), lock_fd)
+        if checked.exit_code in _E2FSCK_REPAIRED:
+            self._tell_repair(device, fs_type, checked)
+        elif checked.exit_code != 0:
             raise CsiError(
-                ErrorKind.INTERNAL, f"{device.describe()}: {argv[0]} ended with {result.exit_code}: {result.output}"
+                ErrorKind.DATA_LOSS,
+                f"{device.describe()}: not grown, because e2fsck ended with {checked.exit_code}: {checked.output}.",
             )
+        _require_success(await self._run_through(mkfs.grow_argv(fs_type, device.path, None), lock_fd), device)
 
     async def _superblock(self, device: Device, deadline: float) -> Superblock:
         block = await self._probe.superblock(device, deadline=deadline)
         if block is None:
             raise CsiError(ErrorKind.INTERNAL, f"{device.describe()}: no superblock of ext, xfs or btrfs can be read")
         return block
+
+
+def _require_success(result: CommandResult, device: Device) -> None:
+    if result.exit_code != 0:
+        words = f"{result.argv[0]} ended with {result.exit_code}: {result.output}"
+        raise CsiError(ErrorKind.INTERNAL, f"{device.describe()}: {words}")

@@ -129,6 +129,10 @@ class Observer(Protocol):
         """Count a disk that was not formatted; `reason` is one of a few fixed words."""
         ...
 
+    def repaired(self, fs_type: str) -> None:
+        """Count a file system that the check before its use had to repair."""
+        ...
+
     def command_ended(self, program: str, seconds: float) -> None:
         """Take the time that a host command took, whatever came of it."""
         ...
@@ -145,6 +149,9 @@ class SilentObserver:
 
     def format_refused(self, reason: str) -> None:
         """Ignore the reason."""
+
+    def repaired(self, fs_type: str) -> None:
+        """Ignore the repair."""
 
     def command_ended(self, program: str, seconds: float) -> None:
         """Ignore the figure."""

@@ -100,6 +100,7 @@ class CountingObserver:
         self.waits: list[float] = []
         self.formats: list[tuple[str, float]] = []
         self.refusals: Counter[str] = Counter()
+        self.repairs: Counter[str] = Counter()
 
     def device_waited(self, seconds: float) -> None:
         self.waits.append(seconds)
@@ -109,3 +110,9 @@ class CountingObserver:
 
     def format_refused(self, reason: str) -> None:
         self.refusals[reason] += 1
+
+    def repaired(self, fs_type: str) -> None:
+        self.repairs[fs_type] += 1
+
+    def command_ended(self, program: str, seconds: float) -> None:
+        pass

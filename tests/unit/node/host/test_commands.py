@@ -248,3 +248,21 @@ async def test_a_lasting_command_outlives_the_plugin_and_does_not_hold_up_its_en
     await asyncio.to_thread(fifo.write_text, "go on")
     assert await gone(pid)
     assert ended.exists()
+
+
+async def test_the_end_of_the_plugin_waits_for_lasting_commands(tmp_path: Path) -> None:
+    fifo, ended = tmp_path / "fifo", tmp_path / "ended"
+    os.mkfifo(fifo)
+    runner = HostRunner()
+    work = asyncio.ensure_future(runner.run_through(python(LASTING, str(fifo), str(ended)), deadline=soon()))
+    await read_fifo_line(fifo)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    drained = asyncio.ensure_future(runner.drain())
+    await asyncio.sleep(0)
+    assert not drained.done()
+    await asyncio.to_thread(fifo.write_text, "go on")
+    await drained
+    assert ended.exists()
+    await runner.drain()

@@ -43,6 +43,7 @@ async def test_ext_is_checked_before_it_is_used(host: FakeHost, damage: str, *, 
     disk.damage = damage
     state = await ensure(host, disk)
     assert (state.formatted, state.repaired) == (False, repaired)
+    assert host.observer.repairs == ({"ext4": 1} if repaired else {})
 
 
 async def test_damage_beyond_safe_repair_is_refused_with_the_tools_words(host: FakeHost) -> None:

@@ -3,15 +3,19 @@
 import asyncio
 import errno
 import os
+import threading
 import types
 from pathlib import Path
 
 import pytest
 
 from csi.errors import CsiError, ErrorKind
+from csi.metrics import Metrics
 from node import stats, uevents
+from node.app import DISK_THREADS, MetricsObserver, this_host
 from node.kernel import HostKernel
 from node.model import MIB
+from node.ports import SilentObserver
 from node.uevents import KernelDiskEvents, NoDiskEvents
 from tests.support import fake_disk_formats as formats
 from tests.support.fake_host import FakeHost
@@ -201,3 +205,21 @@ async def test_figures_that_do_not_come_end_at_the_deadline(host: FakeHost, targ
     with pytest.raises(CsiError) as caught:
         await stats.file_system_usage(host.kernel, target, deadline=host.soon(-1))
     assert caught.value.kind is ErrorKind.TIMEOUT
+
+
+async def test_disks_that_hang_do_not_keep_the_plugin_from_answering_for_others() -> None:
+    let_go = threading.Event()
+    async with this_host(SilentObserver()):
+        hung = [asyncio.ensure_future(asyncio.to_thread(let_go.wait, 30)) for _ in range(DISK_THREADS - 1)]
+        try:
+            async with asyncio.timeout(10):
+                assert await asyncio.to_thread(lambda: "answered") == "answered"
+        finally:
+            let_go.set()
+        await asyncio.gather(*hung)
+
+
+def test_a_repair_reaches_the_metrics() -> None:
+    metrics = Metrics()
+    MetricsObserver(metrics).repaired("ext4")
+    assert b'thecloud_csi_fsck_repairs_total{fs_type="ext4"} 1.0' in metrics.render()
