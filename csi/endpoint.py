@@ -4,17 +4,24 @@ A socket file is bound under a private name and moved to its place when the serv
 never meets a path that nobody answers, and an old file is replaced in one step.
 """
 
+import asyncio
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import re
 import socket
 import stat
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+LOG = logging.getLogger("csi.endpoint")
+
+CLAIM_PAUSE_S = 0.1
+"""Pause between two looks whether another instance has ended."""
 _PRIVATE_SUFFIX = ".new"
 MAX_PATH_BYTES = 107 - len("." + _PRIVATE_SUFFIX)
 """sockaddr_un of Linux without the final zero byte, less what the private name adds."""
@@ -24,6 +31,10 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+@:=,~-]+")
 
 class EndpointError(Exception):
     """The address cannot be served on; the text says why and what to do."""
+
+
+class EndpointBusyError(EndpointError):
+    """Another instance holds the address, but does not serve on it: it is starting or ending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +104,8 @@ def _parse_unix(text: str) -> UnixEndpoint:
 class SocketFile:
     """One socket path, from the claim to its removal.
 
-    `claim`, then let a server listen on `private_path`, then `publish`, at the end `withdraw`. All of it is quick local
-    file work and is done without a thread.
+    `claim`, then let a server listen on `private_path`, then `publish`; at the end `hide`, and `release` when all work
+    has ended. All of it is quick local file work and is done without a thread.
     """
 
     def __init__(self, path: Path, *, mode: int = 0o600) -> None:
@@ -105,27 +116,30 @@ class SocketFile:
         self._identity: tuple[int, int] | None = None
 
     def claim(self) -> Self:
-        """Make sure that no other instance serves here, and none starts to until `withdraw`.
+        """Make sure that no other instance works here, and none starts to until `release`.
 
-        Raises EndpointError when one does, when the path holds something else than a socket, or when the directory is
-        missing or closed to us.
+        Raises EndpointError when one serves, when the path holds something else than a socket, or when the directory is
+        missing or closed to us, and EndpointBusyError while one is starting or ending.
         """
-        lock = self.path.with_name(f".{self.path.name}.lock")
+        lock = self._lock_path
         try:
             self._lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._unlock()
-            raise EndpointError(f"{self.path}: another instance of this program is starting or serving here") from None
+            self.release()
+            self._refuse_foreign()
+            raise EndpointBusyError(
+                f"{self.path}: another instance of this program is starting or ending here; its process holds {lock}"
+            ) from None
         except FileNotFoundError:
             raise EndpointError(f"{self.path}: the directory does not exist; create it with mode 0700") from None
         except OSError as error:
-            self._unlock()
+            self.release()
             raise EndpointError(f"{self.path}: cannot lock {lock}: {error.strerror}") from error
         try:
             self._refuse_foreign()
         except BaseException:
-            self._unlock()
+            self.release()
             raise
         return self
 
@@ -139,8 +153,11 @@ class SocketFile:
         except OSError as error:
             raise EndpointError(f"{self.path}: cannot put the socket there: {error.strerror}") from error
 
-    def withdraw(self) -> None:
-        """Remove our socket, and only ours: a file that somebody put in its place stays. May be called twice."""
+    def hide(self) -> None:
+        """Remove our socket, and only ours: a file that somebody put in its place stays. May be called twice.
+
+        Nobody finds the way to this instance any more, and no other one may work here yet.
+        """
         with contextlib.suppress(FileNotFoundError):
             self.private_path.unlink()
         with contextlib.suppress(FileNotFoundError):
@@ -148,7 +165,20 @@ class SocketFile:
             if self._identity == (status.st_dev, status.st_ino):
                 self.path.unlink()
         self._identity = None
-        self._unlock()
+
+    def release(self) -> None:
+        """Let another instance work here. May be called twice."""
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    def keep(self) -> None:
+        """Let no other instance work here as long as this process lives, whatever is released later."""
+        self._lock_fd = -1
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.lock")
 
     def _refuse_foreign(self) -> None:
         try:
@@ -160,10 +190,46 @@ class SocketFile:
         if _is_served(self.path):
             raise EndpointError(f"{self.path}: another process is serving on this socket; stop it first")
 
-    def _unlock(self) -> None:
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+
+@contextlib.asynccontextmanager
+async def claimed(endpoint: Endpoint, *, wait_s: float, mode: int = 0o600) -> AsyncIterator["SocketFile | TcpEndpoint"]:
+    """Give the place to serve on, which no other instance works behind while the block runs.
+
+    Waits up to `wait_s` for an instance that is ending: work that it has begun must not meet ours. Raises EndpointError
+    at once for one that serves, since that is no change of instances but a mistake, and for one that does not end in
+    time. A TCP port cannot be claimed before a server listens on it.
+    """
+    if isinstance(endpoint, TcpEndpoint):
+        yield endpoint
+        return
+    place = SocketFile(endpoint.path, mode=mode)
+    await _wait_claimed(place, wait_s)
+    try:
+        yield place
+    finally:
+        place.hide()
+        place.release()
+
+
+async def _wait_claimed(place: SocketFile, wait_s: float) -> None:
+    deadline = asyncio.get_running_loop().time() + wait_s
+    is_told = False
+    while True:
+        try:
+            place.claim()
+        except EndpointBusyError as error:
+            if asyncio.get_running_loop().time() >= deadline:
+                raise EndpointError(
+                    f"{error}. It has not ended within {wait_s:g} s; end it, then start again"
+                ) from error
+            if not is_told:
+                LOG.warning(
+                    "waiting for another instance to end", extra={"fields": {"seen": str(error), "limit_s": wait_s}}
+                )
+                is_told = True
+            await asyncio.sleep(CLAIM_PAUSE_S)
+        else:
+            return
 
 
 def _is_served(path: Path) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import grpc.aio
 
-from csi.endpoint import EndpointError, UnixEndpoint
+from csi.endpoint import EndpointError, SocketFile, TcpEndpoint, UnixEndpoint, claimed
 from csi.errors import CsiError
 from csi.health import Answer, HealthServer
 from csi.identity import Identity
@@ -27,7 +27,7 @@ from csi.metrics import CONTENT_TYPE, Metrics
 from csi.pb import csi_pb2, csi_pb2_grpc, pluginregistration_pb2_grpc
 from csi.readiness import Check, Readiness, always_ready
 from csi.registration import Registration, RegistrationError, RegistrationServicer
-from csi.server import AddService, RpcServer
+from csi.server import ROLLBACK_S, AddService, RpcServer
 from csi.settings import SettingsError, ShellSettings, help_text, read_settings
 
 LOG = logging.getLogger("csi.program")
@@ -35,6 +35,7 @@ LOG = logging.getLogger("csi.program")
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+REGISTRATION_GRACE_S = 1.0
 READY_LIMIT_S = 4.0
 """Time that /readyz waits for a check; below what probes usually allow."""
 
@@ -134,16 +135,20 @@ async def _run(settings: Settings, build: Build[Settings]) -> int:
 async def serve(settings: Settings, build: Build[Settings], *, stop: Stop) -> None:
     """Serve until `stop`, then drain and close everything in reverse order.
 
-    Health is served first: it tells a slow start from a dead process. Raises StoppedError, EndpointError, what `build`
-    raises, and an exception group of what failed while serving.
+    Health is served first: it tells a slow start from a dead process. Then the endpoint is claimed, from before `build`
+    until after it: an instance that is ending still works on what `build` would bring in order. Raises StoppedError,
+    EndpointError, what `build` raises, and an exception group of what failed while serving.
     """
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         async with stop.interrupts_start():
             health = await _serve_health(settings, metrics, stack)
+            place = await stack.enter_async_context(
+                claimed(settings.endpoint, wait_s=settings.grace_s + ROLLBACK_S, mode=settings.socket_mode)
+            )
             plugin = await stack.enter_async_context(build(settings, metrics))
             readiness = await stack.enter_async_context(contextlib.aclosing(Readiness(plugin.ready)))
-            await stack.enter_async_context(_rpc_server(settings, plugin, readiness, metrics))
+            await stack.enter_async_context(_rpc_server(settings, place, plugin, readiness, metrics))
             tasks = dict(plugin.tasks)
             if plugin.registration is not None:
                 tasks["kubelet registration"] = await _register(settings, plugin.registration, metrics, stack)
@@ -162,18 +167,23 @@ async def _keep_running(tasks: Mapping[str, Callable[[], Coroutine[Any, Any, Non
             task.cancel()
 
 
-def _rpc_server(settings: ShellSettings, plugin: Plugin, readiness: Readiness, metrics: Metrics) -> RpcServer:
+def _rpc_server(
+    settings: ShellSettings,
+    place: SocketFile | TcpEndpoint,
+    plugin: Plugin,
+    readiness: Readiness,
+    metrics: Metrics,
+) -> RpcServer:
     identity = Identity(capabilities=plugin.capabilities, readiness=readiness)
 
     def add_identity(server: grpc.aio.Server) -> None:
         csi_pb2_grpc.add_IdentityServicer_to_server(identity, server)
 
     return RpcServer(
-        settings.endpoint,
+        place,
         [add_identity, *plugin.services],
         Interceptor(metrics=metrics, default_limit_s=settings.call_limit_s),
         grace_s=settings.grace_s,
-        socket_mode=settings.socket_mode,
     )
 
 
@@ -181,11 +191,12 @@ async def _register(
     settings: ShellSettings, registration: Registration, metrics: Metrics, stack: AsyncExitStack
 ) -> Callable[[], Coroutine[Any, Any, None]]:
     servicer = RegistrationServicer(registration)
+    wait_s = REGISTRATION_GRACE_S + ROLLBACK_S
     server = RpcServer(
-        UnixEndpoint(registration.socket),
+        await stack.enter_async_context(claimed(UnixEndpoint(registration.socket), wait_s=wait_s)),
         [lambda rpc: pluginregistration_pb2_grpc.add_RegistrationServicer_to_server(servicer, rpc)],
         Interceptor(metrics=metrics, default_limit_s=settings.call_limit_s),
-        grace_s=1.0,
+        grace_s=REGISTRATION_GRACE_S,
     )
     await stack.enter_async_context(server)
     return servicer.wait_refused

@@ -28,22 +28,20 @@ class RpcServer:
     """A gRPC server as an async context manager: entering serves, leaving drains.
 
     Leaving stops accepting, gives running calls `grace_s` to end, cancels the rest, and waits until those have cleaned
-    up.
+    up. `place` is what `csi.endpoint.claimed` gives; it is the caller's to release, when everything has ended.
     """
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        place: SocketFile | TcpEndpoint,
         services: Sequence[AddService],
         interceptor: Interceptor,
         *,
         grace_s: float,
-        socket_mode: int = 0o600,
     ) -> None:
-        self._endpoint = endpoint
+        self._place = place
         self._interceptor = interceptor
         self._grace_s = grace_s
-        self._socket = SocketFile(endpoint.path, mode=socket_mode) if isinstance(endpoint, UnixEndpoint) else None
         self._server = grpc.aio.server(interceptors=[interceptor], options=_options())
         for add in services:
             add(self._server)
@@ -51,7 +49,7 @@ class RpcServer:
     @property
     def endpoint(self) -> Endpoint:
         """Where it serves; once entered, with the real port."""
-        return self._endpoint
+        return UnixEndpoint(self._place.path) if isinstance(self._place, SocketFile) else self._place
 
     async def __aenter__(self) -> Self:
         """Serve. Raises EndpointError when the address is taken or cannot be bound."""
@@ -59,35 +57,37 @@ class RpcServer:
             await self._start()
         except BaseException:
             await self._server.stop(None)
-            if self._socket is not None:
-                self._socket.withdraw()
+            if isinstance(self._place, SocketFile):
+                self._place.hide()
             raise
-        LOG.info("serving", extra={"fields": {"endpoint": str(self._endpoint)}})
+        LOG.info("serving", extra={"fields": {"endpoint": str(self.endpoint)}})
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Drain."""
-        if self._socket is not None:
+        if isinstance(self._place, SocketFile):
             # First of all, so that new clients fail at once and do not wait for a server that only drains.
-            self._socket.withdraw()
+            self._place.hide()
         await self._server.stop(self._grace_s)
         deadline = asyncio.get_running_loop().time() + ROLLBACK_S
         left = await self._interceptor.wait_idle(deadline=deadline)
         if left:
             LOG.error("calls did not end after they were cancelled", extra={"fields": {"calls": left}})
-        LOG.info("stopped serving", extra={"fields": {"endpoint": str(self._endpoint)}})
+            if isinstance(self._place, SocketFile):
+                # They go on until the process is gone, and nobody else may work on their objects before.
+                self._place.keep()
+        LOG.info("stopped serving", extra={"fields": {"endpoint": str(self.endpoint)}})
 
     async def _start(self) -> None:
-        if self._socket is not None:
-            self._socket.claim()
-            self._bind(f"unix:{self._socket.private_path}")
+        if isinstance(self._place, SocketFile):
+            self._bind(f"unix:{self._place.private_path}")
             await self._listen()
-            self._socket.publish()
-        elif isinstance(self._endpoint, TcpEndpoint):
-            port = self._bind(self._endpoint.authority)
-            self._endpoint = TcpEndpoint(self._endpoint.host, port)
+            self._place.publish()
+        else:
+            port = self._bind(self._place.authority)
+            self._place = TcpEndpoint(self._place.host, port)
             await self._listen()
 
     async def _listen(self) -> None:
@@ -103,7 +103,7 @@ class RpcServer:
         try:
             return self._server.add_insecure_port(address)
         except RuntimeError as error:
-            raise EndpointError(f"{self._endpoint}: cannot listen there; is the address free and ours?") from error
+            raise EndpointError(f"{self.endpoint}: cannot listen there; is the address free and ours?") from error
 
 
 def _options() -> list[tuple[str, int]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc.aio
 
-from csi.endpoint import UnixEndpoint
+from csi.endpoint import UnixEndpoint, claimed
 from csi.interceptor import Interceptor
 from csi.metrics import Metrics
 from csi.pb import csi_pb2 as pb
@@ -147,7 +147,8 @@ class Plugin:
         services = [lambda server: rpc.add_NodeServicer_to_server(servicer, server)]
         options = [("grpc.default_authority", "localhost")]
         async with (
-            RpcServer(endpoint, services, interceptor, grace_s=1.0),
+            claimed(endpoint, wait_s=0.0) as place,
+            RpcServer(place, services, interceptor, grace_s=1.0),
             grpc.aio.insecure_channel(str(endpoint), options=options) as channel,
         ):
             yield rpc.NodeStub(channel)

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 
-from csi.endpoint import UnixEndpoint
+from csi.endpoint import UnixEndpoint, claimed
 from csi.interceptor import Interceptor
 from csi.metrics import Metrics
 from csi.server import AddService, RpcServer
@@ -28,7 +28,11 @@ async def serving(
     path: Path, services: Sequence[AddService], *, metrics: Metrics | None = None, default_limit_s: float = 30.0
 ) -> AsyncIterator[grpc.aio.Channel]:
     interceptor = Interceptor(metrics=metrics or Metrics(), default_limit_s=default_limit_s)
-    async with RpcServer(UnixEndpoint(path), services, interceptor, grace_s=5.0), channel_to(path) as channel:
+    async with (
+        claimed(UnixEndpoint(path), wait_s=0.0) as place,
+        RpcServer(place, services, interceptor, grace_s=5.0),
+        channel_to(path) as channel,
+    ):
         yield channel
 
 

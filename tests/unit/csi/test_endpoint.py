@@ -1,4 +1,5 @@
 import contextlib
+import os
 import socket
 import stat
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from csi.endpoint import (
     MAX_PATH_BYTES,
+    EndpointBusyError,
     EndpointError,
     SocketFile,
     TcpEndpoint,
@@ -95,8 +97,9 @@ def test_the_socket_appears_only_when_something_listens_on_it(tmp_path: Path) ->
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.connect(str(file.path))
         assert stat.S_IMODE(file.path.stat().st_mode) == 0o660
-        file.withdraw()
+        file.hide()
     assert not file.path.exists()
+    file.release()
 
 
 def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
@@ -108,7 +111,8 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
         file.publish()
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.connect(str(path))
-        file.withdraw()
+        file.hide()
+    file.release()
 
 
 def test_a_socket_that_somebody_serves_is_left_alone(tmp_path: Path, listener: socket.socket) -> None:
@@ -154,10 +158,34 @@ def test_what_is_no_socket_is_left_alone(tmp_path: Path, kind: str) -> None:
 
 def test_two_instances_that_start_together_do_not_both_get_it(tmp_path: Path) -> None:
     first = SocketFile(tmp_path / "csi.sock").claim()
-    with pytest.raises(EndpointError, match="another instance"):
+    with pytest.raises(EndpointBusyError, match="another instance"):
         SocketFile(tmp_path / "csi.sock").claim()
-    first.withdraw()
-    SocketFile(tmp_path / "csi.sock").claim().withdraw()
+    first.hide()
+    with pytest.raises(EndpointBusyError, match="another instance"):
+        SocketFile(tmp_path / "csi.sock").claim()
+    first.release()
+    SocketFile(tmp_path / "csi.sock").claim().release()
+
+
+def test_an_instance_that_holds_the_lock_and_serves_is_told_from_one_that_ends(tmp_path: Path) -> None:
+    file = SocketFile(tmp_path / "csi.sock").claim()
+    with listen_on(file.private_path):
+        file.publish()
+        with pytest.raises(EndpointError, match="another process is serving") as caught:
+            SocketFile(tmp_path / "csi.sock").claim()
+        assert not isinstance(caught.value, EndpointBusyError)
+        file.hide()
+    file.release()
+
+
+def test_a_place_that_is_kept_stays_closed_to_others_whatever_is_released(tmp_path: Path) -> None:
+    file = SocketFile(tmp_path / "csi.sock").claim()
+    fd = file._lock_fd
+    file.keep()
+    file.release()
+    with pytest.raises(EndpointBusyError):
+        SocketFile(tmp_path / "csi.sock").claim()
+    os.close(fd)
 
 
 def test_a_missing_or_odd_directory_is_told(tmp_path: Path) -> None:
@@ -181,15 +209,18 @@ def test_a_socket_that_another_put_in_our_place_stays(tmp_path: Path) -> None:
         file.publish()
         file.path.rename(tmp_path / "old.sock")
         with listen_on(file.path):
-            file.withdraw()
+            file.hide()
             assert file.path.exists()
+    file.release()
 
 
-def test_a_withdrawal_after_a_failed_start_leaves_nothing(tmp_path: Path) -> None:
+def test_the_end_after_a_failed_start_leaves_nothing(tmp_path: Path) -> None:
     file = SocketFile(tmp_path / "csi.sock").claim()
     with listen_on(file.private_path):
-        file.withdraw()
-    file.withdraw()
+        file.hide()
+    for _ in range(2):
+        file.hide()
+        file.release()
     assert [entry.name for entry in tmp_path.iterdir()] == [".csi.sock.lock"]
 
 
@@ -197,4 +228,4 @@ def test_publishing_what_was_never_bound_is_an_error(tmp_path: Path) -> None:
     file = SocketFile(tmp_path / "csi.sock").claim()
     with pytest.raises(EndpointError, match="cannot put the socket there"):
         file.publish()
-    file.withdraw()
+    file.release()

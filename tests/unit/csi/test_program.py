@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from csi.endpoint import EndpointError, TcpEndpoint, UnixEndpoint
+from csi.endpoint import EndpointError, SocketFile, TcpEndpoint, UnixEndpoint
 from csi.errors import CsiError, ErrorKind
 from csi.identity import PLUGIN_CAPABILITIES
 from csi.metrics import Metrics
@@ -222,6 +222,39 @@ async def test_a_second_instance_fails_and_the_first_goes_on(tmp_path: Path) -> 
         assert not task.done()
         async with channel_to(tmp_path / "csi.sock") as channel:
             await csi_pb2_grpc.IdentityStub(channel).Probe(csi_pb2.ProbeRequest())
+
+
+async def test_nothing_is_brought_in_order_beside_an_instance_that_still_works(tmp_path: Path) -> None:
+    order: list[str] = []
+    ending = SocketFile(tmp_path / "csi.sock").claim()
+    stop = Stop()
+    start = asyncio.create_task(serve(settings_for(tmp_path), building(order), stop=stop))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert order == []
+    ending.release()
+    await until((tmp_path / "csi.sock").exists)
+    assert order == ["opened"]
+    stop()
+    await start
+
+
+async def test_a_second_instance_is_let_in_only_when_the_first_has_closed_everything(tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    @contextlib.asynccontextmanager
+    async def build(settings: ShellSettings, metrics: Metrics) -> AsyncIterator[Plugin]:
+        yield Plugin(services=())
+        try:
+            SocketFile(tmp_path / "csi.sock").claim().release()
+            seen.append(True)
+        except EndpointError:
+            seen.append(False)
+
+    async with running(settings_for(tmp_path), build):
+        pass
+    assert seen == [False]
+    SocketFile(tmp_path / "csi.sock").claim().release()
 
 
 def test_bad_settings_are_told_line_by_line(

@@ -1,7 +1,9 @@
 # ruff: noqa: N802 - servicers are named by the protocol
 
 import asyncio
+import contextlib
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ import grpc
 import grpc.aio
 import pytest
 
+from csi import endpoint as endpoint_module
 from csi import server as server_module
-from csi.endpoint import EndpointError, TcpEndpoint, UnixEndpoint
+from csi.endpoint import Endpoint, EndpointError, SocketFile, TcpEndpoint, UnixEndpoint, claimed
 from csi.interceptor import Interceptor
 from csi.metrics import Metrics
 from csi.pb import csi_pb2, csi_pb2_grpc
@@ -45,14 +48,27 @@ class Work(csi_pb2_grpc.ControllerServicer):
         csi_pb2_grpc.add_ControllerServicer_to_server(self, server)
 
 
-def make(endpoint: UnixEndpoint | TcpEndpoint, *services: AddService, grace_s: float = 10.0) -> RpcServer:
+def make(place: SocketFile | TcpEndpoint, *services: AddService, grace_s: float = 10.0) -> RpcServer:
     interceptor = Interceptor(metrics=Metrics(), default_limit_s=30.0)
-    return RpcServer(endpoint, services, interceptor, grace_s=grace_s)
+    return RpcServer(place, services, interceptor, grace_s=grace_s)
+
+
+@contextlib.asynccontextmanager
+async def served(
+    endpoint: Endpoint, *services: AddService, grace_s: float = 10.0, wait_s: float = 0.0
+) -> AsyncIterator[RpcServer]:
+    async with claimed(endpoint, wait_s=wait_s) as place, make(place, *services, grace_s=grace_s) as server:
+        yield server
+
+
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint_module, "CLAIM_PAUSE_S", 0.0)
 
 
 async def test_a_running_call_ends_within_the_grace_time_and_new_ones_are_refused(tmp_path: Path) -> None:
     work, path = Work(), tmp_path / "s"
-    server = make(UnixEndpoint(path), work.add)
+    server = make(SocketFile(path).claim(), work.add)
     await server.__aenter__()
     async with channel_to(path) as channel:
         stub = csi_pb2_grpc.ControllerStub(channel)
@@ -73,7 +89,7 @@ async def test_a_running_call_ends_within_the_grace_time_and_new_ones_are_refuse
 
 async def test_a_call_beyond_the_grace_time_is_cancelled_and_its_rollback_waited_for(tmp_path: Path) -> None:
     work, path = Work(), tmp_path / "s"
-    server = make(UnixEndpoint(path), work.add, grace_s=0.02)
+    server = make(SocketFile(path).claim(), work.add, grace_s=0.02)
     await server.__aenter__()
     async with channel_to(path) as channel:
         call = csi_pb2_grpc.ControllerStub(channel).DeleteVolume(REQUEST)
@@ -94,10 +110,13 @@ async def test_a_rollback_that_never_ends_is_named_and_does_not_hold_the_program
     monkeypatch.setattr(server_module, "ROLLBACK_S", 0.02)
     work, path = Work(), tmp_path / "s"
     async with channel_to(path) as channel:
-        async with make(UnixEndpoint(path), work.add, grace_s=0.02):
+        async with served(UnixEndpoint(path), work.add, grace_s=0.02):
             call = csi_pb2_grpc.ControllerStub(channel).DeleteVolume(REQUEST)
             await work.started.wait()
         assert "did not end after they were cancelled" in caplog.text
+        with pytest.raises(EndpointError, match="has not ended within 0 s"):
+            async with served(UnixEndpoint(path)):
+                pytest.fail("a second instance beside work that goes on")
         work.finish_rollback.set()
         with pytest.raises(grpc.aio.AioRpcError):
             await call
@@ -106,21 +125,22 @@ async def test_a_rollback_that_never_ends_is_named_and_does_not_hold_the_program
 async def test_a_start_that_is_cancelled_at_any_moment_can_be_cleaned_up(tmp_path: Path) -> None:
     path = tmp_path / "s"
     for turns in range(8):
-        starting = asyncio.create_task(make(UnixEndpoint(path)).__aenter__())
+        life = served(UnixEndpoint(path))
+        starting = asyncio.create_task(life.__aenter__())
         for _ in range(turns):
             await asyncio.sleep(0)
         was_done = starting.done()
         starting.cancel()
         await asyncio.wait({starting})
         if was_done:
-            await starting.result().__aexit__(None, None, None)
+            await life.__aexit__(None, None, None)
         else:
             assert starting.cancelled()
         assert not path.exists()
 
 
 async def test_a_tcp_server_tells_its_real_port() -> None:
-    async with make(TcpEndpoint("127.0.0.1", 0), Work().add) as server:
+    async with served(TcpEndpoint("127.0.0.1", 0), Work().add) as server:
         assert isinstance(server.endpoint, TcpEndpoint)
         assert server.endpoint.port > 0
         async with grpc.aio.insecure_channel(server.endpoint.authority) as channel:
@@ -130,21 +150,69 @@ async def test_a_tcp_server_tells_its_real_port() -> None:
 
 
 async def test_a_second_instance_on_a_port_is_refused_and_does_not_share_it() -> None:
-    async with make(TcpEndpoint("127.0.0.1", 0)) as server:
+    async with served(TcpEndpoint("127.0.0.1", 0)) as server:
         with pytest.raises(EndpointError, match="cannot listen"):
-            async with make(server.endpoint):
+            async with served(server.endpoint):
                 pytest.fail("two servers on one port")
 
 
 async def test_a_second_instance_on_a_socket_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
     work, path = Work(), tmp_path / "s"
     work.finish.set()
-    async with make(UnixEndpoint(path), work.add):
+    async with served(UnixEndpoint(path), work.add):
         with pytest.raises(EndpointError):
-            async with make(UnixEndpoint(path)):
+            async with served(UnixEndpoint(path)):
                 pytest.fail("two servers on one socket")
         async with channel_to(path) as channel:
             await csi_pb2_grpc.ControllerStub(channel).DeleteVolume(REQUEST)
+
+
+async def test_an_instance_that_drains_is_waited_for_and_then_followed(
+    tmp_path: Path, no_pause: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    work, path = Work(), tmp_path / "s"
+    first, second = served(UnixEndpoint(path), work.add), served(UnixEndpoint(path), work.add, wait_s=60.0)
+    await first.__aenter__()
+    async with channel_to(path) as channel:
+        call = csi_pb2_grpc.ControllerStub(channel).DeleteVolume(REQUEST)
+        await work.started.wait()
+        leaving = asyncio.create_task(first.__aexit__(None, None, None))
+        await until(lambda: not path.exists())
+        entering = asyncio.create_task(second.__aenter__())
+        await until(lambda: "waiting for another instance" in caplog.text)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not entering.done()
+        assert not path.exists()
+        work.finish.set()
+        await call
+        await leaving
+        await entering
+    async with channel_to(path) as channel:
+        await csi_pb2_grpc.ControllerStub(channel).DeleteVolume(REQUEST)
+    await second.__aexit__(None, None, None)
+    assert caplog.text.count("waiting for another instance") == 1
+
+
+async def test_an_instance_that_drains_too_long_is_told_with_its_lock(tmp_path: Path, no_pause: None) -> None:
+    path = tmp_path / "s"
+    first = SocketFile(path).claim()
+    with pytest.raises(EndpointError, match=r"\.s\.lock.*has not ended within 0\.05 s"):
+        async with served(UnixEndpoint(path), wait_s=0.05):
+            pytest.fail("two instances at work")
+    first.release()
+
+
+async def test_a_stop_while_another_instance_is_waited_for_leaves_nothing(tmp_path: Path, no_pause: None) -> None:
+    path = tmp_path / "s"
+    first = SocketFile(path).claim()
+    entering = asyncio.create_task(served(UnixEndpoint(path), wait_s=60.0).__aenter__())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    entering.cancel()
+    await asyncio.wait({entering})
+    first.release()
+    SocketFile(path).claim().release()
 
 
 async def test_a_server_that_was_killed_leaves_a_socket_that_the_next_one_replaces(tmp_path: Path) -> None:
@@ -153,7 +221,7 @@ async def test_a_server_that_was_killed_leaves_a_socket_that_the_next_one_replac
     for name in (path, tmp_path / ".s.new"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stale:
             stale.bind(str(name))
-    async with make(UnixEndpoint(path), work.add), channel_to(path) as channel:
+    async with served(UnixEndpoint(path), work.add), channel_to(path) as channel:
         await csi_pb2_grpc.ControllerStub(channel).DeleteVolume(REQUEST)
     assert not path.exists()
 
@@ -161,7 +229,7 @@ async def test_a_server_that_was_killed_leaves_a_socket_that_the_next_one_replac
 async def test_a_request_of_more_than_4_mib_is_refused_and_the_server_goes_on(tmp_path: Path) -> None:
     work, path = Work(), tmp_path / "s"
     work.finish.set()
-    async with make(UnixEndpoint(path), work.add), channel_to(path) as channel:
+    async with served(UnixEndpoint(path), work.add), channel_to(path) as channel:
         stub = csi_pb2_grpc.ControllerStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.DeleteVolume(csi_pb2.DeleteVolumeRequest(volume_id="v" * (5 * 1024 * 1024)))
@@ -172,7 +240,7 @@ async def test_a_request_of_more_than_4_mib_is_refused_and_the_server_goes_on(tm
 async def test_bytes_that_are_no_message_are_refused_and_the_server_goes_on(tmp_path: Path) -> None:
     work, path = Work(), tmp_path / "s"
     work.finish.set()
-    async with make(UnixEndpoint(path), work.add), channel_to(path) as channel:
+    async with served(UnixEndpoint(path), work.add), channel_to(path) as channel:
         raw: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/csi.v1.Controller/DeleteVolume")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await raw(b"\xff\xff\xff")
