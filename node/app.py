@@ -22,6 +22,7 @@ from csi.pb import csi_pb2_grpc
 from csi.program import Plugin
 from csi.program import main as run_program
 from csi.registration import Registration
+from csi.server import ROLLBACK_S
 from node.commands import DEFAULT_PATH, HostRunner
 from node.devices import Devices
 from node.evidence import Evidence
@@ -49,6 +50,8 @@ from node.unstage import Unstaging
 PROGRAM = "tc-csi-node"
 DISK_THREADS = 64
 """Blocking calls at once. Each that hangs on a dead disk keeps one; threads are only made when they are needed."""
+HANDOVER_S = 5.0
+"""Beyond the time that another process of this program takes to end its calls."""
 SUMMARY = f"The node plugin of the CSI driver {DRIVER_NAME}. `{PROGRAM} doctor` checks this host and says what to do."
 
 
@@ -96,7 +99,7 @@ def assemble(
     settings: NodeSettings, host: Host, observer: Observer, *, records: VolumeRecords | None = None
 ) -> Assembly:
     """Put the parts together. Raises CsiError when the folder of records cannot be used."""
-    ground = _lay_ground(settings, host, observer, records or VolumeRecords(settings.state_dir))
+    ground = _lay_ground(settings, host, observer, records or VolumeRecords(settings.state_folder))
     staging, unstaging, publishing = _verbs(settings, ground)
     kernel, devices, evidence = host.kernel, ground.devices, ground.evidence
     parts = NodeParts(
@@ -157,7 +160,7 @@ def limit_of(settings: NodeSettings, host: Host, devices: Devices, records: Volu
         records=records,
         maximum=settings.max_volumes,
         reserved=settings.reserved_volumes,
-        system_paths=(host.root, settings.kubelet_dir, settings.state_dir),
+        system_paths=(host.root, settings.kubelet_dir, settings.state_folder),
         sys_root=host.sys_root,
     )
 
@@ -185,7 +188,7 @@ def _lay_ground(settings: NodeSettings, host: Host, observer: Observer, records:
             kernel=host.kernel,
             mounts=mounts,
             kubelet_dir=settings.kubelet_dir,
-            own_folders=(settings.kubelet_dir / PLUGIN_DIR, settings.state_dir),
+            own_folders=(settings.kubelet_dir / PLUGIN_DIR, settings.state_folder),
             root=host.root,
         ),
         locks=KeyLocks(),
@@ -292,8 +295,8 @@ async def this_host(observer: Observer) -> AsyncIterator[Host]:
 async def build(settings: NodeSettings, metrics: Metrics) -> AsyncIterator[Plugin]:
     """Open what the plugin needs of this host, bring its records in line, and give what is served."""
     observer = MetricsObserver(metrics)
-    async with this_host(observer) as host:
-        assembly = assemble(settings, host, observer)
+    async with this_host(observer) as host, _owned_records(settings) as records:
+        assembly = assemble(settings, host, observer, records=records)
         # Before the first call is served: a call must not meet a stage that a killed process left half done.
         await assembly.recovery.reconcile()
         servicer = NodeServicer(assembly.parts)
@@ -310,6 +313,20 @@ async def build(settings: NodeSettings, metrics: Metrics) -> AsyncIterator[Plugi
             ready=ready,
             registration=_registration(settings),
         )
+
+
+@asynccontextmanager
+async def _owned_records(settings: NodeSettings) -> AsyncIterator[VolumeRecords]:
+    """Own the folder of records until the last call has ended.
+
+    In a rolling update the process before this one may still end its calls; what it stages must not be undone here.
+    """
+    records = VolumeRecords(settings.state_folder)
+    await records.prepare_when_free(limit_s=settings.grace_s + ROLLBACK_S + HANDOVER_S)
+    try:
+        yield records
+    finally:
+        records.release()
 
 
 def _registration(settings: NodeSettings) -> Registration | None:

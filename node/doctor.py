@@ -163,7 +163,7 @@ class Doctor:
         return [Row("kubelet folder", Verdict.WARNING, f"{folder} is on a mount that is not shared", advice)]
 
     async def _state_dir(self) -> list[Row]:
-        folder = self._settings.state_dir
+        folder = self._settings.state_folder
         existing = await asyncio.to_thread(_nearest, folder)
         if not await asyncio.to_thread(os.access, existing, os.W_OK | os.X_OK):
             return [Row("state folder", Verdict.FAILED, f"{existing} cannot be written", "check --state-dir")]

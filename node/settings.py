@@ -61,10 +61,11 @@ class NodeSettings(ShellSettings):
     reserved_volumes: int = option(
         whole_number(least=0, most=999), "How many of these places are kept for other disks.", default=0
     )
-    state_dir: Path = option(
-        PATH,
-        "Folder of the records of staged volumes. It has to outlive this process, and is for one process alone.",
-        default=Path("/var/lib/kubelet") / PLUGIN_DIR / "state",
+    state_dir: Path | None = option(
+        _OPTIONAL_PATH,
+        "Folder of the records of staged volumes. It has to outlive this process, and is for one process alone. "
+        f"Without it: {PLUGIN_DIR}/state below the kubelet's folder.",
+        default=None,
     )
     kubelet_dir: Path = option(PATH, "The kubelet's root folder.", default=Path("/var/lib/kubelet"))
     registration_dir: Path | None = option(
@@ -115,6 +116,11 @@ class NodeSettings(ShellSettings):
     def can_expand(self) -> bool:
         """Whether the platform grows volumes."""
         return "ONLINE" in self.plugin_capabilities
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the records are."""
+        return self.state_dir or self.kubelet_dir / PLUGIN_DIR / "state"
 
     @property
     def socket_for_kubelet(self) -> Path:

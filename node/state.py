@@ -4,13 +4,15 @@ A record says what was mounted where, from which disk. It is never believed alon
 `recovery` and the callers. Not here: any decision about disks or mounts.
 """
 
+import asyncio
+import fcntl
 import hashlib
 import logging
 import os
+import weakref
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -24,6 +26,9 @@ FORMAT_VERSION = 1
 SUFFIX = ".json"
 CORRUPT_SUFFIX = ".corrupt"
 _TEMPORARY_SUFFIX = ".new"
+LOCK_NAME = ".lock"
+LOOK_S = 0.2
+"""A folder that another process uses is tried this often."""
 
 
 class Phase(Enum):
@@ -93,24 +98,54 @@ class StagedVolume:
         return tuple(p for p in self.publications if p.target_path != target_path)
 
 
+class FolderInUseError(CsiError):
+    """Another process owns the folder of records."""
+
+
 class VolumeRecords:
     """The folder of records. One process owns it; callers hold the volume's lock around read and write."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._unlock: weakref.finalize[[int], VolumeRecords] | None = None
 
     def prepare(self) -> None:
-        """Make the folder, readable by nobody else, and drop what an interrupted write left (blocking).
+        """Make the folder, readable by nobody else, own it, and drop what an interrupted write left (blocking).
 
-        Raises CsiError INTERNAL when the folder cannot be written.
+        It is owned until `release` or the end of this process. Raises FolderInUseError (PRECONDITION) while another
+        process owns it, CsiError INTERNAL when it cannot be written.
         """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder.chmod(0o700)
+            # Before anything is touched: what looks like a leftover may be the work of a process that still runs.
+            self._lock()
             for leftover in self._folder.glob(f"*{_TEMPORARY_SUFFIX}"):
                 leftover.unlink()
         except OSError as error:
             raise self._unusable("prepare", error) from error
+
+    async def prepare_when_free(self, *, limit_s: float) -> None:
+        """Prepare the folder, and wait up to `limit_s` for a process that still ends. Raises as `prepare`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + limit_s
+        waits = False
+        while True:
+            try:
+                return await in_thread(self.prepare)
+            except FolderInUseError:
+                if loop.time() >= until:
+                    raise
+            if not waits:
+                _LOG.warning("another process uses %s; waiting up to %.0f s for its end", self._folder, limit_s)
+                waits = True
+            await asyncio.sleep(LOOK_S)
+
+    def release(self) -> None:
+        """Let another process own the folder; safe to call again."""
+        if self._unlock is not None:
+            self._unlock()
+            self._unlock = None
 
     async def get(self, volume_id: str) -> StagedVolume | None:
         """Give the record of a volume; a damaged one is set aside and counts as none. Raises CsiError INTERNAL."""
@@ -138,6 +173,24 @@ class VolumeRecords:
             return tuple(sorted(path.name for path in self._folder.glob(f"*{CORRUPT_SUFFIX}")))
         except OSError:
             return ()
+
+    def _lock(self) -> None:
+        if self._unlock is not None:
+            return
+        # Commands do not inherit it, so one that outlives this process does not keep the next one out.
+        descriptor = os.open(self._folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise FolderInUseError(
+                ErrorKind.PRECONDITION,
+                f"another tc-csi-node uses {self._folder}; end it first, or give each its own --state-dir.",
+            ) from None
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._unlock = weakref.finalize(self, os.close, descriptor)
 
     def _path(self, volume_id: str) -> Path:
         # A hash, because an identifier chosen elsewhere must not choose a path here.
@@ -217,8 +270,3 @@ def read_boot_id(proc_root: Path) -> str:
         return path.read_text().strip()
     except OSError as error:
         raise CsiError(ErrorKind.INTERNAL, f"cannot read this boot's identity: {error}") from error
-
-
-def encode(record: StagedVolume) -> dict[str, Any]:
-    """Give a record as plain values, for output in JSON."""
-    return dict(msgspec.to_builtins(record))

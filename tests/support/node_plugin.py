@@ -102,6 +102,8 @@ class Plugin:
         """Start the process: put everything together anew and reconcile; gives what became of the records."""
         self.host.restart_process()
         self.host.__dict__.pop("point", None)
+        if self.assembly is not None:
+            self.records.release()
         self.assembly = assemble(
             self.settings,
             Host(
@@ -116,7 +118,7 @@ class Plugin:
                 proc_root=self.host.proc_root,
             ),
             self.host.observer,
-            records=FragileRecords(self.settings.state_dir, self.host),
+            records=FragileRecords(self.settings.state_folder, self.host),
         )
         return await self.assembly.recovery.reconcile()
 

@@ -9,6 +9,7 @@ import grpc.aio
 import pytest
 
 from csi.endpoint import TcpEndpoint, UnixEndpoint
+from csi.errors import CsiError
 from csi.identity import PLUGIN_CAPABILITIES
 from csi.metrics import Metrics
 from csi.pb import csi_pb2 as pb
@@ -62,6 +63,21 @@ async def test_an_unusable_state_folder_ends_the_start(settings: NodeSettings, t
     (tmp_path / "state").write_text("a file")
     with pytest.raises(Exception, match="--state-dir"):
         await serve(settings, build, stop=Stop())
+
+
+async def test_a_second_process_on_the_same_records_ends_its_start_and_undoes_nothing(
+    settings: NodeSettings, monkeypatch
+) -> None:
+    monkeypatch.setattr(app, "HANDOVER_S", -settings.grace_s - app.ROLLBACK_S)
+    async with build(settings, Metrics()):
+        leftover = settings.state_folder / "record.new"
+        leftover.touch()
+        with pytest.raises(CsiError, match="another tc-csi-node uses"):
+            await serve(settings, build, stop=Stop())
+        assert leftover.exists()
+        leftover.unlink()
+    async with build(settings, Metrics()):
+        pass
 
 
 def test_figures_of_the_host_reach_the_metrics() -> None:

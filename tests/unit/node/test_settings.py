@@ -12,7 +12,7 @@ from node.settings import NodeSettings
 def test_the_defaults_fit_a_pod_on_a_kubernetes_node() -> None:
     settings = read_settings(NodeSettings, [], {})
     assert settings.endpoint == UnixEndpoint(Path("/csi/csi.sock"))
-    assert settings.state_dir == Path("/var/lib/kubelet/plugins/csi.thecloud.io/state")
+    assert settings.state_folder == Path("/var/lib/kubelet/plugins/csi.thecloud.io/state")
     assert settings.socket_for_kubelet == Path("/var/lib/kubelet/plugins/csi.thecloud.io/csi.sock")
     assert (settings.max_volumes, settings.registration_dir, settings.loop_disk_dir) == (20, None, None)
     assert settings.can_expand
@@ -60,3 +60,10 @@ def test_every_option_is_documented() -> None:
     for row in options_of(NodeSettings):
         assert row.flag in text
         assert row.doc.endswith((".", "s")), row.name
+
+
+def test_the_records_lie_below_the_kubelets_folder_wherever_that_is() -> None:
+    settings = read_settings(NodeSettings, ["--kubelet-dir", "/data/kubelet"], {})
+    assert settings.state_folder == Path("/data/kubelet/plugins/csi.thecloud.io/state")
+    settings = read_settings(NodeSettings, ["--kubelet-dir", "/data/kubelet", "--state-dir", "/records"], {})
+    assert settings.state_folder == Path("/records")

@@ -3,6 +3,9 @@
 
 import asyncio
 import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +16,8 @@ from hypothesis import strategies as st
 from csi.errors import CsiError, ErrorKind
 from node.model import DeviceNumber
 from node.shield import finish, give_up
-from node.state import Phase, Publication, StagedVolume, VolumeRecords, read_boot_id
+from node.state import FolderInUseError, Phase, Publication, StagedVolume, VolumeRecords, read_boot_id
+from tests.support.node_plugin import until
 
 RECORD = StagedVolume(
     volume_id="v1",
@@ -52,7 +56,7 @@ async def test_a_record_comes_back_as_it_was_stored(records: VolumeRecords) -> N
 async def test_folder_and_files_are_private(records: VolumeRecords, tmp_path: Path) -> None:
     await records.put(RECORD)
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
-    assert [file.stat().st_mode & 0o777 for file in (tmp_path / "state").iterdir()] == [0o600]
+    assert [file.stat().st_mode & 0o777 for file in (tmp_path / "state").iterdir()] == [0o600] * 2
 
 
 @pytest.mark.parametrize("volume_id", ["../../etc/passwd", "/etc/passwd", "a" * 128, "..", "ä/ö", "x\ny"])
@@ -60,7 +64,7 @@ async def test_an_id_cannot_choose_a_path(records: VolumeRecords, tmp_path: Path
     await records.put(replace(RECORD, volume_id=volume_id))
     assert (await records.get(volume_id)).volume_id == volume_id
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["state"]
-    assert len(list((tmp_path / "state").iterdir())) == 1
+    assert len(list((tmp_path / "state").glob("*.json"))) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"volume_id": "v1"}', b'{"volume_id": 5}'])
@@ -218,3 +222,52 @@ async def test_an_undo_that_fails_for_a_cancelled_call_is_logged(caplog) -> None
     await give_up(fail(), after=asyncio.CancelledError(), what="volume v1", limit_s=1.0)
     assert "volume v1" in caplog.text
     assert "busy" in caplog.text
+
+
+async def test_a_folder_has_one_owner_and_the_second_touches_nothing(records: VolumeRecords, tmp_path: Path) -> None:
+    half = records._path("v1").with_suffix(".new")
+    half.write_bytes(b"being written")
+    second = VolumeRecords(tmp_path / "state")
+    with pytest.raises(FolderInUseError, match="another tc-csi-node uses") as caught:
+        second.prepare()
+    assert caught.value.kind is ErrorKind.PRECONDITION
+    assert half.exists()
+    records.release()
+    records.release()
+    second.prepare()
+    assert not half.exists()
+    with pytest.raises(FolderInUseError):
+        records.prepare()
+
+
+async def test_a_folder_is_waited_for_until_its_owner_ended(records: VolumeRecords, tmp_path: Path, caplog) -> None:
+    second = VolumeRecords(tmp_path / "state")
+    with pytest.raises(FolderInUseError):
+        await second.prepare_when_free(limit_s=0.0)
+    waiting = asyncio.create_task(second.prepare_when_free(limit_s=60.0))
+    await until(lambda: "waiting up to 60 s" in caplog.text)
+    records.release()
+    await waiting
+    with pytest.raises(FolderInUseError):
+        records.prepare()
+
+
+def test_a_lock_ends_with_its_process_and_is_not_inherited_by_commands(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, subprocess, sys; from node.state import VolumeRecords; records = VolumeRecords(pathlib.Path("
+        "sys.argv[1])); records.prepare(); command = subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL); "
+        "print(command.pid, flush=True); sys.stdin.read()"
+    )
+    argv = [sys.executable, "-c", code, str(tmp_path / "state")]
+    records = VolumeRecords(tmp_path / "state")
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        command = int(process.stdout.readline())
+        try:
+            with pytest.raises(FolderInUseError):
+                records.prepare()
+            process.kill()
+            process.wait()
+            records.prepare()
+            records.release()
+        finally:
+            os.kill(command, signal.SIGKILL)
