@@ -39,7 +39,7 @@ def settings(tmp_path: Path) -> NodeSettings:
     )
 
 
-async def test_the_program_serves_node_identity_and_registration_and_ends_cleanly(settings, tmp_path: Path) -> None:
+async def test_the_program_serves_and_ends_cleanly(settings, tmp_path: Path) -> None:
     stop = Stop()
     running = asyncio.create_task(serve(settings, build, stop=stop))
     async with (
