@@ -79,19 +79,16 @@ class Mounts:
         argv = ("mount", "-n", "-t", fs_type, *words, "--", str(source), str(point))
         return await self._mounted((argv,), target, read_only="ro" in options, deadline=deadline)
 
-    async def bind(
-        self, source: Path, target: Path, *, read_only: bool, options: tuple[str, ...] = (), deadline: float
-    ) -> MountEntry:
+    async def bind(self, source: Path, target: Path, *, read_only: bool, deadline: float) -> MountEntry:
         """Bind a folder or a device node on an existing target of the same kind; read-only is verified afterwards.
 
         Raises as `mount`; nothing is left mounted when it raises.
         """
         point = str(await _in_thread(lambda: _resolve(target), deadline, target))
         commands: tuple[tuple[str, ...], ...] = (("mount", "-n", "-o", "bind", "--", str(source), point),)
-        own = (*(("ro",) if read_only else ()), *(option for option in options if option != "ro"))
-        if own:
+        if read_only:
             # A bind mount takes the options of its source; its own come with a second call.
-            commands += (("mount", "-n", "-o", ",".join(("remount", "bind", *own)), "--", point),)
+            commands += (("mount", "-n", "-o", "remount,bind,ro", "--", point),)
         return await self._mounted(commands, target, read_only=read_only, deadline=deadline)
 
     async def unmount(self, target: Path, *, deadline: float) -> bool:
@@ -113,18 +110,14 @@ class Mounts:
                 )
         raise CsiError(ErrorKind.PRECONDITION, f"{target} has more than {_MAX_LAYERS} mounts on top of each other")
 
-    async def damage(self, path: Path, *, deadline: float) -> str:
-        """Say why the mount at `path` is dead (disk gone, I/O errors, stale), or "" when it answers."""
-
-        def look() -> str:
-            try:
-                self._kernel.path_device(path)
-                self._kernel.usage(path)
-            except OSError as error:
-                return os.strerror(error.errno) if error.errno in DEAD else ""
-            return ""
-
-        return await _in_thread(look, deadline, path)
+    def damage(self, path: Path) -> str:
+        """Say why the mount at `path` is dead (disk gone, I/O errors, stale), or "" when it answers (blocking)."""
+        try:
+            self._kernel.path_device(path)
+            self._kernel.usage(path)
+        except OSError as error:
+            return os.strerror(error.errno) if error.errno in DEAD else ""
+        return ""
 
     async def _mounted(
         self, commands: tuple[tuple[str, ...], ...], target: Path, *, read_only: bool, deadline: float

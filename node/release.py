@@ -1,7 +1,8 @@
 """Asks the kernel whether a disk is free to go, and puts everything on stable storage.
 
 An exclusive opening fails while a mount of any namespace, a mapper or a tool holds the disk, so it sees more than this
-process's mount table. Not here: unmounting (`unstage`).
+process's mount table. The disk's advisory lock fails as long as work on it goes on, also between two of its tools. Not
+here: unmounting (`unstage`).
 """
 
 import asyncio
@@ -16,6 +17,9 @@ RELEASE_POLL_S = 0.05
 RELEASE_WAIT_S = 30.0
 """The kernel ends a file system in the background (lazy unmounts of dying containers); longer than this is a leak."""
 
+HELD_PATIENCE_S = 0.3
+"""udev locks a disk for a moment after it was written to."""
+
 _GONE = frozenset({errno.ENODEV, errno.ENXIO, errno.ENOENT})
 
 
@@ -27,7 +31,13 @@ class Release:
 
     async def is_held(self, disk: Device) -> bool:
         """Whether something on this host still uses the disk; a disk that cannot be opened at all is not held."""
-        return await asyncio.to_thread(self._is_held, disk.path)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + HELD_PATIENCE_S
+        while await asyncio.to_thread(self._is_held, disk.path):
+            if loop.time() + RELEASE_POLL_S > until:
+                return True
+            await asyncio.sleep(RELEASE_POLL_S)
+        return False
 
     async def let_go(self, volume_id: str, disk: Device, *, exclusive: bool, deadline: float) -> None:
         """Put everything on stable storage and, if `exclusive`, wait until nothing on this host holds the disk.
@@ -64,13 +74,18 @@ class Release:
     def _flush(self, path: Path, *, exclusive: bool) -> None:
         descriptor = self._kernel.open_device(path, exclusive=exclusive)
         try:
+            if exclusive and not self._kernel.try_lock(descriptor):
+                raise BlockingIOError(errno.EBUSY, "the disk is locked")
             self._kernel.flush(descriptor)
         finally:
             self._kernel.close(descriptor)
 
     def _is_held(self, path: Path) -> bool:
         try:
-            self._kernel.close(self._kernel.open_device(path, exclusive=True))
+            descriptor = self._kernel.open_device(path, exclusive=True)
         except OSError as error:
             return error.errno == errno.EBUSY
-        return False
+        try:
+            return not self._kernel.try_lock(descriptor)
+        finally:
+            self._kernel.close(descriptor)

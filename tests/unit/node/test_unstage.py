@@ -225,3 +225,16 @@ async def test_a_staging_path_reached_through_a_link_is_the_same_path(plugin: Pl
     await plugin.unstage()
     assert plugin.leaks() == []
     assert await plugin.records.all() == ()
+
+
+async def test_a_disk_is_not_given_up_between_two_tools_that_work_on_it(plugin: Plugin, monkeypatch) -> None:
+    monkeypatch.setattr("node.release.RELEASE_WAIT_S", 0.01)
+    disk = plugin.plug()
+    await plugin.stage()
+    lock = plugin.host.kernel.open_device(plugin.host.dev_root / disk.name)
+    assert plugin.host.kernel.try_lock(lock)
+    with pytest.raises(CsiError, match="still works on it"):
+        await plugin.unstage()
+    plugin.host.kernel.close(lock)
+    await plugin.unstage()
+    assert await plugin.records.all() == ()

@@ -205,9 +205,8 @@ async def test_a_bind_has_the_asked_for_mode_in_the_table(
     bound = target.parent / "bound"
     bound.mkdir()
     await mount(host, disk, target)
-    entry = await host.mount_table().bind(target, bound, read_only=read_only, options=("noexec",), deadline=host.soon())
+    entry = await host.mount_table().bind(target, bound, read_only=read_only, deadline=host.soon())
     assert entry.read_only is read_only
-    assert "noexec" in entry.options
     assert host.mount_table().backed_by(entry) == disk.number
     source_entry = host.mount_table().at(target)
     assert source_entry is not None
@@ -274,14 +273,14 @@ async def test_a_dead_mount_is_told_from_a_living_one(
 ) -> None:
     await mount(host, disk, target)
     mounts = host.mount_table()
-    assert await mounts.damage(target, deadline=host.soon()) == ""
+    assert mounts.damage(target) == ""
     host.path_errors[target] = reason
-    assert await mounts.damage(target, deadline=host.soon()) != ""
+    assert mounts.damage(target) != ""
     assert await mounts.unmount(target, deadline=host.soon())
 
 
 async def test_a_missing_path_is_no_damage(host: FakeHost, target: Path) -> None:
-    assert await host.mount_table().damage(target / "missing", deadline=host.soon()) == ""
+    assert host.mount_table().damage(target / "missing") == ""
 
 
 async def test_an_unreadable_table_is_an_error_and_not_an_empty_one(host: FakeHost, target: Path) -> None:
