@@ -305,7 +305,7 @@ async def build(settings: NodeSettings, metrics: Metrics) -> AsyncIterator[Plugi
             csi_pb2_grpc.add_NodeServicer_to_server(servicer, server)
 
         async def ready(*, deadline: float) -> None:
-            await assembly.parts.identities.resolve(deadline=deadline)
+            await assembly.parts.identities.check(deadline=deadline)
 
         yield Plugin(
             services=[add_node],

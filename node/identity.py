@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from csi.errors import CsiError, ErrorKind
 from csi.validate import MAX_NODE_ID_BYTES
-from node.kube import NodeObject
+from node.kube import UNINITIALIZED_TAINT, NodeObject
 
 _LOG = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ PROVIDER_PREFIX = "thecloud://"
 INSTANCE_DATA = Path("run/cloud-init/instance-data.json")
 DMI_UUID = Path("sys/class/dmi/id/product_uuid")
 KUBE_LIMIT_S = 5.0
-"""The API may be away while the node plugin starts; the other sources name the same instance."""
+"""Of each question to the cluster's API."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PLACEHOLDER_UUIDS = frozenset(
@@ -36,6 +36,7 @@ _PLACEHOLDER_UUIDS = frozenset(
     }
 )
 """What boards report whose maker never set a UUID."""
+_MAY_PASS = frozenset({ErrorKind.TIMEOUT, ErrorKind.UNKNOWN_OUTCOME})
 _ZONE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
 
@@ -59,7 +60,11 @@ class NodeObjects(Protocol):
 
 
 class NodeIdentities:
-    """Asks the sources in order, once; a failure is asked again at the next question."""
+    """Asks the sources in order until they tell id and zone; a failure is asked again at the next question.
+
+    The kubelet asks once, when the plugin registers, and keeps the answer. So no answer is better than one that lacks
+    what the cluster is about to know: pods would be kept from this node, or get volumes that it cannot reach.
+    """
 
     def __init__(
         self,
@@ -91,19 +96,31 @@ class NodeIdentities:
         """Give this host's identity.
 
         Raises CsiError PRECONDITION when the Node belongs to another platform, or when no usable source is left;
-        TimeoutError at the deadline.
+        UNKNOWN_OUTCOME while the cluster's API does not answer or the Node is not initialised; TimeoutError at the
+        deadline.
         """
         async with asyncio.timeout_at(deadline), self._asking:
-            if self._known is None:
-                self._known = await self._ask(deadline)
-                _LOG.info(
-                    "this node is %s (from %s), zone %s (from %s)",
-                    self._known.node_id,
-                    self._known.node_id_source,
-                    self._known.zone or "unknown",
-                    self._known.zone_source,
-                )
+            # A zone may still be given to the Node; an answer without one holds for one question only.
+            if self._known is None or not self._known.zone:
+                found = await self._ask(deadline)
+                if found != self._known:
+                    _LOG.info(
+                        "this node is %s (from %s), zone %s (from %s)",
+                        found.node_id,
+                        found.node_id_source,
+                        found.zone or "unknown",
+                        found.zone_source,
+                    )
+                self._known = found
             return self._known
+
+    async def check(self, *, deadline: float) -> None:
+        """Return if this host's identity could be told at least once; raises as `resolve`.
+
+        For probes, which come every few seconds and need not ask a cluster without zones each time.
+        """
+        if self._known is None:
+            await self.resolve(deadline=deadline)
 
     async def _ask(self, deadline: float) -> NodeIdentity:
         if self._node_id and self._zone:
@@ -119,11 +136,24 @@ class NodeIdentities:
             return NodeObject("", "")
         until = min(deadline, asyncio.get_running_loop().time() + KUBE_LIMIT_S)
         try:
-            return await self._nodes.get(self._node_name, deadline=until)
+            node = await self._nodes.get(self._node_name, deadline=until)
         except CsiError as error:
-            # Every source names the same instance, the controller maps each of them; so none is worth not starting.
+            if error.kind in _MAY_PASS:
+                raise CsiError(
+                    ErrorKind.UNKNOWN_OUTCOME,
+                    f"instance and zone of this host are not known yet: {error.message}. Ask again; where the "
+                    "cluster's API cannot be reached from pods, set --node-id and --zone.",
+                ) from error
+            # A refusal stays one; the other sources name the same instance, so it is not worth not starting.
             _LOG.warning("the Node object cannot be read, going on without it: %s", error.message)
             return NodeObject("", "")
+        if node.is_uninitialized:
+            raise CsiError(
+                ErrorKind.UNKNOWN_OUTCOME,
+                f"node {self._node_name!r} still has the taint {UNINITIALIZED_TAINT}: the cloud controller manager has "
+                "not set its provider id and zone yet. Ask again; if it stays, look at the cloud controller manager.",
+            )
+        return node
 
     async def _choose_id(self, node: NodeObject, cloud_init: dict[str, str]) -> tuple[str, str]:
         if self._node_id:

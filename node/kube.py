@@ -18,6 +18,7 @@ from csi.errors import CsiError, ErrorKind
 
 ACCOUNT_DIR = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 ZONE_LABEL = "topology.kubernetes.io/zone"
+UNINITIALIZED_TAINT = "node.cloudprovider.kubernetes.io/uninitialized"
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 
 
@@ -27,6 +28,8 @@ class NodeObject:
 
     provider_id: str
     zone: str
+    is_uninitialized: bool = False
+    """The cloud controller manager has yet to set provider id and zone."""
 
 
 def in_cluster(environment: Mapping[str, str], *, account_dir: Path = ACCOUNT_DIR) -> "KubeNodes | None":
@@ -95,7 +98,17 @@ def _read(name: str, status: int, body: bytes) -> NodeObject:
         node = None
     if not isinstance(node, dict):
         raise CsiError(ErrorKind.UNKNOWN_OUTCOME, f"the Kubernetes API answered {status} for node {name!r}, no Node")
-    return NodeObject(provider_id=_text(node, "spec", "providerID"), zone=_text(node, "metadata", "labels", ZONE_LABEL))
+    return NodeObject(
+        provider_id=_text(node, "spec", "providerID"),
+        zone=_text(node, "metadata", "labels", ZONE_LABEL),
+        is_uninitialized=UNINITIALIZED_TAINT in _taints(node),
+    )
+
+
+def _taints(node: dict[str, Any]) -> set[str]:
+    spec = node.get("spec")
+    taints = spec.get("taints") if isinstance(spec, dict) else None
+    return {_text(taint, "key") for taint in taints} if isinstance(taints, list) else set()
 
 
 def _text(value: Any, *keys: str) -> str:

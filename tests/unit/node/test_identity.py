@@ -17,17 +17,19 @@ OTHER = "11111111-2222-4333-8444-555555555555"
 class Nodes:
     """The cluster's Node objects."""
 
-    def __init__(self, provider_id: str = "", zone: str = "", error: CsiError | None = None) -> None:
-        self._node = NodeObject(provider_id, zone)
-        self._error = error
+    def __init__(
+        self, provider_id: str = "", zone: str = "", error: CsiError | None = None, *, tainted: bool = False
+    ) -> None:
+        self.node = NodeObject(provider_id, zone, is_uninitialized=tainted)
+        self.error = error
         self.asked: list[str] = []
 
     async def get(self, name: str, *, deadline: float) -> NodeObject:
         self.asked.append(name)
         await asyncio.sleep(0)
-        if self._error:
-            raise self._error
-        return self._node
+        if self.error:
+            raise self.error
+        return self.node
 
 
 async def resolve(**sources):
@@ -75,12 +77,57 @@ async def test_a_foreign_provider_id_is_an_error_that_names_it(root: Path, provi
     assert provider_id in caught.value.message
 
 
-async def test_an_api_that_is_away_does_not_stop_the_node(root: Path) -> None:
-    write_cloud_init(root, instance_id=UUID, availability_zone="z-init")
+@pytest.mark.parametrize("kind", [ErrorKind.TIMEOUT, ErrorKind.UNKNOWN_OUTCOME])
+async def test_an_api_that_is_away_is_waited_for_and_not_answered_for(root: Path, kind: ErrorKind) -> None:
+    write_cloud_init(root, instance_id=UUID)
+    nodes = Nodes(f"thecloud://{UUID}", "z-label", CsiError(kind, "the API is away"))
+    identities = NodeIdentities(node_name="n1", nodes=nodes, root=root)
+    deadline = asyncio.get_running_loop().time() + 5
+    for ask in (identities.resolve, identities.check):
+        with pytest.raises(CsiError, match=r"the API is away.*Ask again") as caught:
+            await ask(deadline=deadline)
+        assert caught.value.kind is ErrorKind.UNKNOWN_OUTCOME
+    nodes.error = None
+    assert (await identities.resolve(deadline=deadline)).zone == "z-label"
+
+
+async def test_an_api_that_is_away_is_no_matter_where_settings_tell_all(root: Path) -> None:
     nodes = Nodes(error=CsiError(ErrorKind.UNKNOWN_OUTCOME, "away"))
+    assert (await resolve(node_id="me", zone="z1", node_name="n1", nodes=nodes, root=root)).node_id == "me"
+    with pytest.raises(CsiError):
+        await resolve(node_id="me", node_name="n1", nodes=nodes, root=root)
+
+
+async def test_an_api_that_refuses_does_not_stop_the_node(root: Path) -> None:
+    write_cloud_init(root, instance_id=UUID, availability_zone="z-init")
+    nodes = Nodes(error=CsiError(ErrorKind.PRECONDITION, "refused"))
     found = await resolve(node_name="n1", nodes=nodes, root=root)
     assert (found.node_id, found.node_id_source) == (UUID, "cloud-init")
     assert (found.zone, found.zone_source) == ("z-init", "cloud-init")
+
+
+async def test_a_node_that_is_not_initialised_has_no_identity_yet(root: Path) -> None:
+    nodes = Nodes(tainted=True)
+    identities = NodeIdentities(node_name="n1", nodes=nodes, root=root)
+    deadline = asyncio.get_running_loop().time() + 5
+    with pytest.raises(CsiError, match="cloud controller manager has not set") as caught:
+        await identities.resolve(deadline=deadline)
+    assert caught.value.kind is ErrorKind.UNKNOWN_OUTCOME
+    nodes.node = NodeObject(f"thecloud://{UUID}", "z1")
+    found = await identities.resolve(deadline=deadline)
+    assert (found.node_id, found.zone) == (UUID, "z1")
+
+
+async def test_an_answer_without_a_zone_is_asked_again_but_not_by_probes(root: Path) -> None:
+    nodes = Nodes(f"thecloud://{UUID}")
+    identities = NodeIdentities(node_name="n1", nodes=nodes, root=root)
+    deadline = asyncio.get_running_loop().time() + 5
+    assert (await identities.resolve(deadline=deadline)).zone == ""
+    await identities.check(deadline=deadline)
+    assert nodes.asked == ["n1"]
+    nodes.node = NodeObject(f"thecloud://{UUID}", "z1")
+    assert [(await identities.resolve(deadline=deadline)).zone for _ in range(2)] == ["z1", "z1"]
+    assert nodes.asked == ["n1", "n1"]
 
 
 @pytest.mark.parametrize("instance_id", ["i-0abc", "iid-local01", "", 5, None])
@@ -129,7 +176,7 @@ async def test_a_zone_that_kubernetes_would_refuse_is_ignored(root: Path, zone: 
 
 
 async def test_many_callers_ask_once_and_a_failure_is_asked_again() -> None:
-    nodes = Nodes(f"thecloud://{UUID}")
+    nodes = Nodes(f"thecloud://{UUID}", "z1")
     identities = NodeIdentities(node_name="n1", nodes=nodes)
     deadline = asyncio.get_running_loop().time() + 5
     found = await asyncio.gather(*(identities.resolve(deadline=deadline) for _ in range(20)))

@@ -89,6 +89,14 @@ async def test_a_node_that_says_nothing_gives_empty_texts(api, node) -> None:
     assert await nodes.get("n", deadline=soon()) == NodeObject("", "")
 
 
+async def test_a_node_that_the_cloud_controller_has_not_initialised_is_told_apart(api) -> None:
+    answers, nodes = api
+    taint = {"key": "node.cloudprovider.kubernetes.io/uninitialized", "value": "true", "effect": "NoSchedule"}
+    for taints, expected in (([{"key": "other"}, taint], True), ([{"key": "other"}, None, 5], False), ("x", False)):
+        answers.body = json.dumps({"spec": {"taints": taints}}).encode()
+        assert (await nodes.get("n", deadline=soon())).is_uninitialized is expected
+
+
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
