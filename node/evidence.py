@@ -5,18 +5,26 @@ The one place where a record is compared with sysfs and the mount table. It read
 """
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
-from csi.errors import CsiError
+from csi.errors import CsiError, ErrorKind
 from node.devices import Devices
 from node.model import Device, MountEntry
 from node.mounts import Mounts
 from node.ports import Kernel
 from node.state import StagedVolume
 
+Answer = TypeVar("Answer")
+P = ParamSpec("P")
+
 
 class Evidence:
-    """Answers questions about records from the kernel's tables, without side effects."""
+    """Answers questions about records from the kernel's tables, without side effects.
+
+    Raises CsiError INTERNAL when the tables cannot be read.
+    """
 
     def __init__(self, kernel: Kernel, devices: Devices, mounts: Mounts) -> None:
         self._kernel = kernel
@@ -25,32 +33,32 @@ class Evidence:
 
     async def disk(self, record: StagedVolume) -> Device | None:
         """Give the present state of the very disk that was staged; None when it is gone or another took its numbers."""
-        disks = await asyncio.to_thread(self._devices.scan)
+        disks = await _answer(self._devices.scan)
         return next((disk for disk in disks if record.is_on(disk)), None)
 
     async def mount_at(self, path: str) -> MountEntry | None:
         """Give the topmost mount at a path. Raises CsiError PRECONDITION when the path is a symbolic link."""
-        return await asyncio.to_thread(self._mounts.at, Path(path))
+        return await _answer(self._mounts.at, Path(path))
 
     async def staging_mount(self, record: StagedVolume) -> MountEntry | None:
         """Give the staging mount if it is on top of the staging path and of the recorded disk."""
-        return await asyncio.to_thread(self._mount_of, record, record.staging_path)
+        return await _answer(self._mount_of, record, record.staging_path)
 
     async def holds(self, record: StagedVolume, target_path: str) -> bool:
         """Whether the recorded disk (its file system, or for raw block its node) is mounted at a target path."""
-        return await asyncio.to_thread(self._is_live, record, target_path)
+        return await _answer(self._is_live, record, target_path)
 
     async def live_targets(self, record: StagedVolume) -> tuple[str, ...]:
         """Give the published paths at which the volume really is mounted now."""
-        return await asyncio.to_thread(self._live_targets, record)
+        return await _answer(self._live_targets, record)
 
     async def mounts_of(self, record: StagedVolume) -> tuple[MountEntry, ...]:
         """Give every mount of the recorded disk's file system in this namespace."""
-        return await asyncio.to_thread(self._mounts.entries_of, record.device)
+        return await _answer(self._mounts.entries_of, record.device)
 
     async def disk_under(self, entry: MountEntry) -> tuple[Device | None, tuple[MountEntry, ...]]:
         """Give the disk below a mount that no record tells of, and that disk's mounts at other paths."""
-        return await asyncio.to_thread(self._disk_under, entry)
+        return await _answer(self._disk_under, entry)
 
     def _disk_under(self, entry: MountEntry) -> tuple[Device | None, tuple[MountEntry, ...]]:
         number = self._mounts.backed_by(entry)
@@ -81,3 +89,15 @@ class Evidence:
             except CsiError:
                 continue  # the path became a link: whatever is behind it is not what was published
         return tuple(live)
+
+
+async def _answer(look: Callable[P, Answer], *args: P.args, **kwargs: P.kwargs) -> Answer:
+    """Look in a thread. Raises CsiError INTERNAL when the kernel's tables cannot be read."""
+    try:
+        return await asyncio.to_thread(look, *args, **kwargs)
+    except OSError as error:
+        raise CsiError(
+            ErrorKind.INTERNAL,
+            f"what the kernel says of disks and mounts cannot be read ({error}); nothing is concluded from that, ask "
+            "again",
+        ) from error

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from csi.errors import CsiError, ErrorKind
 from node.devices import Devices
-from node.disk_calls import opened
 from node.evidence import Evidence
+from node.looks import Looks
 from node.model import Device, FsType
 from node.mounts import Mounts
 from node.ports import Kernel
@@ -25,7 +25,6 @@ _LOG = logging.getLogger(__name__)
 
 LOOK_LIMIT_S = 5.0
 """A disk that does not answer in this time is reported as not answering."""
-_PROBE_BYTES = 4096
 
 TOOLS = {
     FsType.EXT3: ("mkfs.ext3", "e2fsck", "resize2fs"),
@@ -88,6 +87,7 @@ class VolumeHealth:
         self._evidence = evidence
         self._records = records
         self._sys_root = sys_root
+        self._looks = Looks()
 
     async def look(self, volume_id: str, *, published_at: str = "", deadline: float) -> tuple[VolumeFinding, ...]:
         """Give what is wrong with a volume; nothing means healthy. `published_at`: a path that is to be looked at too.
@@ -111,12 +111,13 @@ class VolumeHealth:
 
     async def _look_at_disk(self, record: StagedVolume, disk: Device, until: float) -> tuple[VolumeFinding, ...]:
         try:
-            async with asyncio.timeout_at(until):
-                await asyncio.to_thread(self._read_start, disk)
+            answering = await self._looks.look(disk.number, lambda: self._kernel.probe(disk.path), deadline=until)
         except TimeoutError:
             return (_inaccessible("DiskNotAnswering", f"{disk.describe()} does not answer"),)
         except OSError as error:
             return (_inaccessible("DiskReadError", f"{disk.describe()} cannot be read: {error.strerror}"),)
+        if answering != disk.number:
+            return (_inaccessible("DiskReplaced", f"{disk.path} leads to {answering}, not to {disk.describe()}"),)
         if disk.read_only and not record.read_only and not record.write_protected:
             return (VolumeFinding(VolumeProblem.DEGRADED, "DiskReadOnly", f"{disk.describe()} became write-protected"),)
         return ()
@@ -130,10 +131,11 @@ class VolumeHealth:
                 )
             ]
         findings = []
+        path = Path(record.staging_path)
         try:
-            damage = await self._mounts.damage(Path(record.staging_path), deadline=until)
-        except CsiError as error:
-            damage = error.message
+            damage = await self._looks.look(disk.number, lambda: self._mounts.damage(path), deadline=until)
+        except TimeoutError:
+            damage = "does not answer"
         if damage:
             findings.append(_inaccessible("MountDamaged", f"{record.staging_path}: {damage}"))
         if entry.read_only and not record.read_only:
@@ -141,10 +143,6 @@ class VolumeHealth:
             findings.append(VolumeFinding(VolumeProblem.DEGRADED, "FileSystemReadOnly", text))
         findings += await asyncio.to_thread(lambda: list(self._recorded_errors(record, disk)))
         return findings
-
-    def _read_start(self, disk: Device) -> None:
-        with opened(self._kernel, disk) as descriptor:
-            self._kernel.read(descriptor, 0, _PROBE_BYTES)
 
     def _recorded_errors(self, record: StagedVolume, disk: Device) -> Iterator[VolumeFinding]:
         """Read the error counts that ext4 and btrfs keep."""

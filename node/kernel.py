@@ -5,6 +5,7 @@ The adapter of `ports.Kernel`: nothing here decides anything.
 
 import errno
 import fcntl
+import mmap
 import os
 import stat
 import struct
@@ -15,6 +16,8 @@ from node.model import DeviceNumber, Usage
 # From linux/fs.h; the same on every architecture that this runs on.
 _BLKGETSIZE64 = 0x80081272
 _CAP_SYS_RESOURCE = 24
+_PROBE_BYTES = 4096
+"""A whole block of every disk."""
 
 
 class HostKernel:
@@ -25,12 +28,8 @@ class HostKernel:
 
     def open_device(self, path: Path, *, writable: bool = False, exclusive: bool = False) -> int:
         """Open a block device; see `ports.Kernel.open_device`."""
-        flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_RDWR if writable else os.O_RDONLY)
-        # Looked at before it is opened, because opening a FIFO or a character device may have effects of its own.
-        _require_block(path, os.lstat(path).st_mode)
-        fd = os.open(path, flags | (os.O_EXCL if exclusive else 0))
+        fd = _open_block(path, (os.O_RDWR if writable else os.O_RDONLY) | (os.O_EXCL if exclusive else 0))
         try:
-            _require_block(path, os.fstat(fd).st_mode)
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         except OSError:
             os.close(fd)
@@ -56,6 +55,21 @@ class HostKernel:
         except OSError:
             return None
         return _number(found.st_rdev) if stat.S_ISBLK(found.st_mode) else None
+
+    def probe(self, path: Path) -> DeviceNumber:
+        """Ask the disk itself; see `ports.Kernel.probe`.
+
+        A mounted ext4 keeps the first block in the page cache, where a dead disk still answers.
+        """
+        fd = _open_block(path, os.O_RDONLY | os.O_DIRECT)
+        try:
+            # Anonymous memory begins at a page, as a read past the cache demands.
+            with mmap.mmap(-1, _PROBE_BYTES) as buffer:
+                if os.preadv(fd, [buffer], 0) != _PROBE_BYTES:
+                    raise OSError(errno.EIO, f"{path} gave less than {_PROBE_BYTES} bytes")
+            return self.device_number(fd)
+        finally:
+            os.close(fd)
 
     def size_bytes(self, fd: int) -> int:
         """Give the device's size."""
@@ -121,6 +135,18 @@ class HostKernel:
         """Give the running kernel's version."""
         major, minor = os.uname().release.split("-", 1)[0].split(".")[:2]
         return int(major), int("".join(c for c in minor if c.isdigit()) or "0")
+
+
+def _open_block(path: Path, flags: int) -> int:
+    # Looked at before it is opened, because opening a FIFO or a character device may have effects of its own.
+    _require_block(path, os.lstat(path).st_mode)
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        _require_block(path, os.fstat(fd).st_mode)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _require_block(path: Path, mode: int) -> None:

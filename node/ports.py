@@ -66,6 +66,13 @@ class Kernel(Protocol):
         """Give the numbers of a device node without following links; None when there is no block device node."""
         ...
 
+    def probe(self, path: Path) -> DeviceNumber:
+        """Read the start of a disk from the disk itself, past all caches, and give the number of what answered.
+
+        Disturbs no mount: nothing cached is dropped. Raises OSError as `open_device` and `read`.
+        """
+        ...
+
     def size_bytes(self, fd: int) -> int:
         """Give the device's size."""
         ...

@@ -24,7 +24,7 @@ from node.publish import Publishing
 from node.requests import read_publish, read_stage, read_volume_path
 from node.stage import Staging
 from node.state import StagedVolume, VolumeRecords
-from node.stats import block_size_bytes, file_system_usage
+from node.stats import Figures
 from node.unstage import Unstaging
 
 ZONE_KEY = "topology.csi.thecloud.io/zone"
@@ -68,6 +68,7 @@ class NodeServicer(csi_pb2_grpc.NodeServicer):
 
     def __init__(self, parts: NodeParts) -> None:
         self._parts = parts
+        self._figures = Figures(parts.kernel)
 
     async def NodeStageVolume(  # noqa: N802 - the names of the protocol
         self, request: csi_pb2.NodeStageVolumeRequest, context: Context
@@ -113,7 +114,7 @@ class NodeServicer(csi_pb2_grpc.NodeServicer):
         if record.block:
             size = await self._block_size(record, path, deadline)
             return csi_pb2.NodeGetVolumeStatsResponse(usage=[unit(unit=unit.BYTES, total=size)])
-        usage = await file_system_usage(parts.kernel, Path(path), deadline=deadline)
+        usage = await self._figures.file_system_usage(record.device, Path(path), deadline=deadline)
         return csi_pb2.NodeGetVolumeStatsResponse(
             usage=[
                 unit(
@@ -189,7 +190,7 @@ class NodeServicer(csi_pb2_grpc.NodeServicer):
 
     async def _block_size(self, record: StagedVolume, path: str, deadline: float) -> int:
         if path != record.staging_path:
-            return await block_size_bytes(self._parts.kernel, Path(path), deadline=deadline)
+            return await self._figures.block_size_bytes(record.device, Path(path), deadline=deadline)
         disk = await self._parts.evidence.disk(record)
         if disk is None:
             raise CsiError(ErrorKind.NOT_FOUND, f"{record.describe_disk()} is gone from this host")

@@ -61,6 +61,14 @@ class FakeKernel:
         word, _, number = path.read_text(errors="replace").partition(" ")
         return DeviceNumber.parse(number) if word == "block" else None
 
+    def probe(self, path: Path) -> DeviceNumber:
+        fd = self.open_device(path)
+        try:
+            self.read(fd, 0, 4096)
+            return self.device_number(fd)
+        finally:
+            self.close(fd)
+
     def size_bytes(self, fd: int) -> int:
         return self._file(fd).disk.size_bytes
 

@@ -224,3 +224,10 @@ async def test_the_lock_of_a_disk_is_refused_twice(side: Side) -> None:
     finally:
         side.kernel.close(first)
         side.kernel.close(second)
+
+
+async def test_a_probe_names_the_disk_that_answered_also_while_it_is_mounted(side: Side) -> None:
+    device = await side.disk()
+    assert await side.run(*MKFS["ext4"], device.path) == 0
+    await side.mounts.mount(device.path, side.target(), fs_type="ext4", options=(), deadline=side.host.soon())
+    assert side.kernel.probe(device.path) == device.number

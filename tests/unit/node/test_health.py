@@ -1,13 +1,15 @@
 """Health: nothing found means healthy; each kind of damage has a status, a reason and a text."""
 
+import asyncio
 import errno
+import threading
 from pathlib import Path
 
 import pytest
 
 from csi.errors import CsiError, ErrorKind
 from node.health import StorageProblem, VolumeProblem, all_tools
-from tests.support.node_plugin import VOLUME, Plugin
+from tests.support.node_plugin import VOLUME, Plugin, until
 
 
 async def findings(plugin: Plugin, path: str = ""):
@@ -49,9 +51,31 @@ async def test_a_disk_that_cannot_be_read(staged: Plugin) -> None:
     assert (await findings(staged))["DiskReadError"] is VolumeProblem.INACCESSIBLE
 
 
-async def test_a_disk_that_does_not_answer(staged: Plugin, monkeypatch) -> None:
-    monkeypatch.setattr("node.health.LOOK_LIMIT_S", 0.0)
-    assert (await findings(staged))["DiskNotAnswering"] is VolumeProblem.INACCESSIBLE
+async def test_a_disk_that_hangs_is_looked_at_once_and_named_at_once_from_then_on(staged: Plugin, monkeypatch) -> None:
+    entered, let_go = threading.Semaphore(0), threading.Event()
+
+    def hang(disk) -> None:
+        entered.release()
+        let_go.wait(30)
+
+    staged.host.kernel.on_open = hang
+    monkeypatch.setattr("node.health.LOOK_LIMIT_S", 0.05)
+    try:
+        assert (await findings(staged))["DiskNotAnswering"] is VolumeProblem.INACCESSIBLE
+        monkeypatch.setattr("node.health.LOOK_LIMIT_S", 30.0)
+        assert (await findings(staged))["DiskNotAnswering"] is VolumeProblem.INACCESSIBLE
+        assert await asyncio.to_thread(entered.acquire)
+        assert not entered.acquire(blocking=False)
+    finally:
+        let_go.set()
+    staged.host.kernel.on_open = None
+    await until(lambda: staged.host.open_files == {})
+
+
+async def test_a_disk_behind_whose_name_another_answers(staged: Plugin) -> None:
+    other = staged.plug("another-serial")
+    staged.host.make_node(next(iter(staged.host.disks)), other.number)
+    assert (await findings(staged))["DiskReplaced"] is VolumeProblem.INACCESSIBLE
 
 
 async def test_a_mount_that_answers_with_errors(staged: Plugin) -> None:
@@ -139,3 +163,10 @@ async def test_what_a_host_can_lack(plugin: Plugin) -> None:
 
 def test_the_tools_of_every_file_system_are_known() -> None:
     assert {"blkid", "mount", "umount", "mkfs.ext4", "e2fsck", "resize2fs", "xfs_growfs", "btrfs"} <= all_tools()
+
+
+async def test_tables_that_cannot_be_read_are_an_error_that_says_so(staged: Plugin) -> None:
+    (staged.host.sys_root / "block").rename(staged.host.sys_root / "away")
+    with pytest.raises(CsiError, match="cannot be read") as caught:
+        await findings(staged)
+    assert caught.value.kind is ErrorKind.INTERNAL
