@@ -91,6 +91,8 @@ def open_cloud(client: Client, *, relist_pause_s: float = RELIST_PAUSE_S) -> Clo
 def cloud_error(error: errors.PlatformError, doing: str) -> CloudError:
     """Translate an error of the client; `doing` names the work and the object for the reader."""
     cause = CAUSE_OF_ERROR[type(error)]
+    if isinstance(error, errors.Unauthorized):
+        doing += ": the platform refuses the API key or what it may do; if that stays, give this controller a valid key"
     resource = instance_id = ""
     if isinstance(error, errors.Conflict):
         cause = CAUSE_OF_CONFLICT.get(error.reason, cause)

@@ -64,7 +64,9 @@ KIND_OF_CAUSE: dict[Cause, ErrorKind] = {
     Cause.REFUSED: ErrorKind.INVALID,
     Cause.QUOTA: ErrorKind.EXHAUSTED,
     Cause.RATE_LIMITED: ErrorKind.UNKNOWN_OUTCOME,
-    Cause.UNAUTHORIZED: ErrorKind.UNAUTHENTICATED,
+    # May be a passing fault of the platform (platform contract 2.1). UNAUTHENTICATED would be final for the sidecars,
+    # which then forget a volume that an earlier call of the same name may have made.
+    Cause.UNAUTHORIZED: ErrorKind.UNKNOWN_OUTCOME,
     Cause.UNSUPPORTED: ErrorKind.UNSUPPORTED,
     Cause.NOT_SENT: ErrorKind.UNKNOWN_OUTCOME,
     Cause.TIMEOUT: ErrorKind.TIMEOUT,

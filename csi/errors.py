@@ -30,11 +30,9 @@ class ErrorKind(Enum):
     UNSUPPORTED = "unsupported"
     """The platform or this driver cannot do it."""
     UNKNOWN_OUTCOME = "unknown_outcome"
-    """The platform did not say whether it happened; ask again, nothing may be concluded."""
+    """The platform did not say whether it happened, or refused the API key; ask again, nothing may be concluded."""
     TIMEOUT = "timeout"
     """The caller's deadline passed; work may have had an effect."""
-    UNAUTHENTICATED = "unauthenticated"
-    """The platform refuses the API key."""
     DATA_LOSS = "data_loss"
     """Data is lost or would be lost by going on."""
     INTERNAL = "internal"
@@ -52,7 +50,6 @@ STATUS_OF_KIND: dict[ErrorKind, grpc.StatusCode] = {
     ErrorKind.UNSUPPORTED: grpc.StatusCode.UNIMPLEMENTED,
     ErrorKind.UNKNOWN_OUTCOME: grpc.StatusCode.UNAVAILABLE,
     ErrorKind.TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
-    ErrorKind.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     ErrorKind.DATA_LOSS: grpc.StatusCode.DATA_LOSS,
     ErrorKind.INTERNAL: grpc.StatusCode.INTERNAL,
 }

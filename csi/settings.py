@@ -105,8 +105,8 @@ class ShellSettings:
     call_limit_s: float = option(DURATION, "Time limit of callers that set none, in seconds.", default=120.0)
     grace_s: float = option(
         DURATION,
-        "Time that running calls get to end after SIGTERM, in seconds; then they have 10 s to be rolled back. An instance "
-        "that is started meanwhile waits as long, with the same setting.",
+        "Time that running calls get to end after SIGTERM, in seconds; then they have 10 s to be rolled back. An "
+        "instance that is started meanwhile waits as long, with the same setting.",
         default=20.0,
     )
 

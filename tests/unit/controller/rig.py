@@ -34,17 +34,16 @@ GIB = 1 << 30
 TIERS = ("extended", "strict")
 LIMIT_S = 20.0
 OURS = Ownership(cluster_id="unit", name_prefix="csi", adopted_prefixes=("legacy-",))
-FINAL = frozenset(
-    {
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.NOT_FOUND,
-        grpc.StatusCode.ALREADY_EXISTS,
-        grpc.StatusCode.FAILED_PRECONDITION,
-        grpc.StatusCode.OUT_OF_RANGE,
-        grpc.StatusCode.UNIMPLEMENTED,
-    }
-)
+FINAL = frozenset(grpc.StatusCode) - {
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNAVAILABLE,
+}
+"""Codes after which a sidecar may forget what it asked for."""
 MODES = pb.VolumeCapability.AccessMode
+DISCOVERY = ("GET /capabilities", "GET /instance-types")
 
 
 class Hold:
@@ -113,7 +112,7 @@ class Rig:
     def calls(self) -> dict[str, int]:
         """Count what the platform saw since the last reset, discovery left out."""
         seen = self.cloud.cloud.calls.by_route
-        return {route: row.count for route, row in seen.items() if route != "GET /capabilities"}
+        return {route: row.count for route, row in seen.items() if route not in DISCOVERY}
 
     def reset_calls(self) -> None:
         self.cloud.cloud.calls.reset()

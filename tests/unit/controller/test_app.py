@@ -52,7 +52,8 @@ async def test_the_plugin_is_built_ready_and_counts_its_calls(tmp_path: Path, mo
             cloud.faults.add(Fault(Kind.UNAUTHORIZED, "GET", "/instance-types", count=None))
             with pytest.raises(CsiError) as caught:
                 await plugin.ready(deadline=asyncio.get_running_loop().time() + 5)
-            assert caught.value.kind is ErrorKind.UNAUTHENTICATED
+            assert caught.value.kind is ErrorKind.UNKNOWN_OUTCOME
+            assert "refuses the API key" in caught.value.message
         assert b'route="GET /capabilities"' in metrics.render()
 
 

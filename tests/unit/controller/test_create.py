@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import grpc.aio
 import pytest
 from grpc import StatusCode
 
@@ -7,7 +8,9 @@ from controller.names import CLUSTER_TAG
 from controller.topology import ZONE_KEY
 from csi.pb import csi_pb2 as pb
 from csi.volume_context import VolumeContext
+from devcloud.faults import Fault, Kind
 from tests.unit.controller.rig import (
+    FINAL,
     GIB,
     LIMIT_S,
     MODES,
@@ -243,3 +246,17 @@ async def test_a_name_taken_out_of_sight_is_told_and_no_other_name_is_tried(rig:
     code = StatusCode.UNAVAILABLE if rig.cloud.cloud.settings.is_strict else StatusCode.ALREADY_EXISTS
     assert "--cluster-id" in await refused(rig.create(), code)
     assert await rig.volumes() == []
+
+
+async def test_a_key_that_is_refused_after_an_unclear_create_is_no_end_and_is_told(rig: Rig):
+    rig.cloud.faults.add(Fault(Kind.LOST_ANSWER, "POST", "/volumes", count=10))
+    rig.cloud.faults.add(Fault(Kind.UNAUTHORIZED, "GET", "/volumes", count=3))
+    with pytest.raises(grpc.aio.AioRpcError) as first:
+        await rig.create("n")
+    rig.cloud.faults.clear()
+    rig.cloud.faults.add(Fault(Kind.UNAUTHORIZED, "POST", "/volumes", count=3))
+    refusal = await refused(rig.create("n"), StatusCode.UNAVAILABLE)
+    assert first.value.code() not in FINAL
+    assert "refuses the API key" in refusal
+    await rig.create("n")
+    assert len(await rig.volumes()) == 1

@@ -1,10 +1,11 @@
 import inspect
 
 import pytest
+from grpc import StatusCode
 
 from controller.platform import CAUSE_OF_CONFLICT, CAUSE_OF_ERROR, cloud_error
 from controller.ports import KIND_OF_CAUSE, Cause
-from csi.errors import ErrorKind
+from csi.errors import STATUS_OF_KIND
 from thecloud import errors
 
 CONCRETE = [
@@ -12,7 +13,8 @@ CONCRETE = [
     for _, kind in inspect.getmembers(errors, inspect.isclass)
     if issubclass(kind, errors.PlatformError) and kind is not errors.PlatformError
 ]
-FINAL = {ErrorKind.NOT_FOUND, ErrorKind.INVALID, ErrorKind.ALREADY_EXISTS, ErrorKind.OUT_OF_RANGE, ErrorKind.INTERNAL}
+ASKED_AGAIN = {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.ABORTED}
+"""What the provisioner takes for "may still be running"; after any other code it may forget the volume."""
 
 
 def test_every_error_of_the_client_has_a_cause_and_every_cause_a_kind():
@@ -21,15 +23,24 @@ def test_every_error_of_the_client_has_a_cause_and_every_cause_a_kind():
     assert set(Cause) == set(CAUSE_OF_ERROR.values()) | set(CAUSE_OF_CONFLICT.values())
 
 
-@pytest.mark.parametrize("kind", CONCRETE)
+@pytest.mark.parametrize("kind", [kind for kind in CONCRETE if kind is not errors.Unauthorized])
 def test_a_translated_error_keeps_the_work_the_words_and_the_request(kind):
     error = cloud_error(kind("the words", request_id="r-1", method="GET", route="/volumes"), "reading volume v")
     assert error.message == "reading volume v: GET /volumes: the words (request r-1)"
 
 
-@pytest.mark.parametrize("kind", [k for k in CONCRETE if issubclass(k, (errors.UnknownOutcome, errors.NotSent))])
+def test_a_refused_key_is_said_in_words_and_keeps_those_of_the_platform():
+    error = cloud_error(errors.Unauthorized("HTTP 403 with an empty body", request_id="r-1"), "reading volume v")
+    assert error.message.startswith("reading volume v: the platform refuses the API key")
+    assert error.message.endswith("HTTP 403 with an empty body (request r-1)")
+
+
+NOTHING_SAID = (errors.UnknownOutcome, errors.NotSent, errors.Unauthorized, errors.RateLimited)
+
+
+@pytest.mark.parametrize("kind", [k for k in CONCRETE if issubclass(k, NOTHING_SAID)])
 def test_what_may_still_have_an_effect_is_never_final(kind):
-    assert cloud_error(kind("x"), "y").kind not in FINAL
+    assert STATUS_OF_KIND[cloud_error(kind("x"), "y").kind] in ASKED_AGAIN
 
 
 @pytest.mark.parametrize("reason", sorted(CAUSE_OF_CONFLICT))

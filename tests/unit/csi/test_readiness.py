@@ -68,7 +68,7 @@ async def test_a_good_answer_is_remembered_for_its_time(platform: Platform, cloc
 
 
 async def test_a_bad_answer_is_asked_again_sooner(platform: Platform, clock: Clock, readiness: Readiness) -> None:
-    platform.error = CsiError(ErrorKind.UNAUTHENTICATED, "the key is refused")
+    platform.error = CsiError(ErrorKind.UNKNOWN_OUTCOME, "the key is refused")
     assert await readiness.problem(deadline=soon()) == "the key is refused"
     platform.error = None
     assert await readiness.problem(deadline=soon()) == "the key is refused"
