@@ -14,22 +14,20 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from controller import answers
+from controller.access import open_client
 from controller.group_servicer import GroupControllerServicer
 from controller.platform import cloud_error, open_cloud
 from controller.ports import CloudError, CloudOffer
 from controller.rules import wire_rules
 from controller.servicer import ControllerServicer
 from controller.settings import ControllerSettings
-from csi.errors import CsiError, ErrorKind
 from csi.metrics import Metrics
 from csi.pb import csi_pb2_grpc
 from csi.program import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Plugin
 from csi.program import main as run_plugin
 from csi.request import request_id
 from csi.settings import SettingsError, help_text, read_settings
-from thecloud.client import Client
 from thecloud.errors import PlatformError
-from thecloud.transport import Observer
 
 LOG = logging.getLogger("controller.app")
 
@@ -47,7 +45,7 @@ async def build(settings: ControllerSettings, metrics: Metrics) -> AsyncIterator
     def observe(*, method: str, route: str, outcome: str, seconds: float) -> None:
         metrics.platform_called(f"{method} {route}", outcome, seconds)
 
-    async with _open_client(settings, observe) as client:
+    async with open_client(settings, request_id=request_id.get, observer=observe) as client:
         cloud = open_cloud(client)
 
         async def check(*, deadline: float) -> None:
@@ -92,15 +90,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["serve"]:
         del words[0]
     return run_plugin(PROGRAM, SUMMARY, ControllerSettings, build, words)
-
-
-def _open_client(settings: ControllerSettings, observer: Observer) -> Client:
-    try:
-        return Client(settings.platform(), request_id=request_id.get, observer=observer)
-    except OSError as error:
-        raise CsiError(
-            ErrorKind.INVALID, f"--ca-file {settings.ca_file} holds no certificates that can be used: {error}"
-        ) from error
 
 
 def _run_doctor(argv: Sequence[str]) -> int:

@@ -13,6 +13,7 @@ from enum import Enum
 
 import msgspec
 
+from controller.access import open_client
 from controller.features import CONTROLLER_CAPABILITIES, GROUP_CAPABILITIES, offered
 from controller.names import CLUSTER_TAG, Ownership
 from controller.nodes import Nodes
@@ -23,8 +24,9 @@ from csi.errors import CsiError, ErrorKind
 from csi.kinds import DURATION, WORDS, choice
 from csi.settings import option
 from thecloud.call import Call, Repeat
-from thecloud.client import CHECK_ROUTE, Client
-from thecloud.errors import NotSent, PlatformError, Unauthorized
+from thecloud.capabilities import CHECK_ROUTE
+from thecloud.client import Client
+from thecloud.errors import KeyUnusable, NotSent, PlatformError, Unauthorized
 
 MAX_CLOCK_SKEW_S = 30.0
 
@@ -110,12 +112,19 @@ class Doctor:
                 f"it answers, but refuses the API key: {error}",
                 "put a valid key into the file of --api-key-file (or TC_API_KEY); check --tenant-id if it is set",
             )
+        except KeyUnusable as error:
+            return Finding(
+                "platform",
+                Verdict.BAD,
+                f"it was not asked, for want of a key: {error}",
+                "put the platform's API key into the file of --api-key-file (or into TC_API_KEY)",
+            )
         except NotSent as error:
             return Finding(
                 "platform",
                 Verdict.BAD,
                 f"it cannot be reached: {error}",
-                "check --platform-url, name service and network",
+                "check --platform-url, name service, network and, for https, --ca-file",
             )
         except PlatformError as error:
             return Finding(
@@ -224,6 +233,10 @@ def is_healthy(findings: Sequence[Finding]) -> bool:
 
 async def examine(settings: DoctorSettings) -> list[Finding]:
     """Open the platform and run all checks within the settings' time."""
-    async with Client(settings.platform()) as client:
+    try:
+        client = open_client(settings)
+    except CsiError as error:
+        return [Finding("platform", Verdict.BAD, f"it was not asked: {error}", "correct the setting that is named")]
+    async with client:
         deadline = asyncio.get_running_loop().time() + settings.limit_s
         return await Doctor(client, settings.ownership()).examine(settings.node, deadline=deadline)

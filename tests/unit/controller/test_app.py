@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controller import app
+from controller import access
 from controller.app import await_features, build, main
 from controller.platform import PlatformOffer
 from controller.settings import ControllerSettings
@@ -43,7 +43,7 @@ async def test_a_platform_that_is_away_at_the_start_is_waited_for(tmp_path: Path
 
 async def test_the_plugin_is_built_ready_and_counts_its_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     async with devcloud_app(tmp_path) as cloud:
-        monkeypatch.setattr(app, "Client", lambda given, **options: _through(cloud, options))
+        monkeypatch.setattr(access, "Client", lambda given, **options: _through(cloud, options))
         metrics = Metrics()
         async with build(settings(), metrics) as plugin:
             assert pb.PluginCapability.Service.CONTROLLER_SERVICE in {one.service.type for one in plugin.capabilities}
@@ -83,6 +83,31 @@ def test_help_and_wrong_settings_end_before_anything_is_opened(
     assert main(["serve"]) == main([]) == 2
     assert main(["doctor", "--node", "a"]) == 2
     assert "--cluster-id is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [["serve", "--endpoint", "tcp://127.0.0.1:0", "--http-endpoint", "off"], ["doctor"]]
+)
+def test_a_key_that_is_none_is_a_wrong_setting_and_not_shown(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TC_API_KEY", "thecloud two-words")
+    assert main([*command, "--platform-url", "http://127.0.0.1:1", "--cluster-id", "c"]) == 2
+    said = capsys.readouterr().err
+    assert "TC_API_KEY does not hold a key" in said
+    assert "two-words" not in said
+
+
+def test_the_doctor_tells_a_file_without_certificates_as_a_finding(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TC_API_KEY", "thecloud_secret")
+    file = tmp_path / "ca.pem"
+    file.write_text("no certificate")
+    argv = ["--platform-url", "https://127.0.0.1:1", "--cluster-id", "c", "--ca-file", str(file)]
+    assert main(["doctor", *argv]) == 1
+    said = capsys.readouterr().out
+    assert f"--ca-file {file}" in said
 
 
 def test_the_doctor_ends_with_1_when_something_is_bad(

@@ -82,6 +82,23 @@ async def test_a_platform_that_is_away_is_told_with_the_address_setting(tmp_path
     assert "--platform-url" in found[0].to_do
 
 
+@pytest.mark.parametrize(
+    ("content", "seen"), [(None, "No such file"), ("", "is empty"), ("a b", "does not hold a key")]
+)
+async def test_a_key_that_cannot_be_read_is_not_said_to_be_refused(tmp_path: Path, content: str | None, seen: str):
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_text(content)
+    environ = {"TC_PLATFORM_URL": "http://127.0.0.1:1", "TC_CLUSTER_ID": "c", "TC_API_KEY_FILE": str(file)}
+    (finding,) = await examine(read_settings(DoctorSettings, [], environ))
+    assert finding.verdict is Verdict.BAD
+    assert "was not asked" in finding.seen
+    assert "refuses" not in finding.seen
+    assert seen in finding.seen
+    assert str(file) in finding.seen
+    assert "--api-key-file" in finding.to_do
+
+
 async def test_a_key_of_another_platform_is_told(tmp_path: Path):
     async with devcloud_app(tmp_path) as cloud, open_client(cloud) as client:
         cloud.faults.add(Fault(Kind.UNAUTHORIZED, count=None))

@@ -48,6 +48,7 @@ def test_the_api_key_has_no_flag():
         ({"TC_CLUSTER_ID": "a b"}, "--cluster-id"),
         ({"TC_PLATFORM_URL": "ftp://x"}, "--platform-url"),
         ({"TC_API_KEY": None}, "--api-key-file"),
+        ({"TC_API_KEY": "two words"}, "TC_API_KEY does not hold a key"),
         ({"TC_TENANT_ID": "me"}, "--tenant-id"),
         ({"TC_CA_FILE": "/nonexistent"}, "--ca-file"),
         ({"TC_NAME_PREFIX": "Csi_"}, "--name-prefix"),
