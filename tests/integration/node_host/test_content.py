@@ -135,6 +135,35 @@ async def test_a_disk_that_holds_anything_is_left_as_it_is(loops: Loops, put) ->
     assert loops.image("s1").read_bytes() == before
 
 
+@pytest.mark.parametrize("size_bytes", [600 * MIB, 10 * GIB])
+@pytest.mark.parametrize(
+    "mkfs",
+    [("mkfs.ext4",), ("mkfs.ext4", "-b", "1024"), ("mkfs.ext4", "-b", "2048"), ("mkfs.xfs",), ("mkfs.btrfs",)],
+    ids=["ext4", "ext4 of 1 KiB blocks", "ext4 of 2 KiB blocks", "xfs", "btrfs"],
+)
+async def test_a_file_system_that_lost_both_ends_is_not_taken_for_a_blank_disk(
+    loops: Loops, mkfs: tuple[str, ...], size_bytes: int
+) -> None:
+    device = loops.attach("s1", size_bytes=size_bytes)
+    run(*mkfs, "-q", device)
+    write(device, 0, bytes(MIB))
+    write(device, -MIB, bytes(MIB))
+    assert run("blkid", "-p", device, check=False).returncode == 2 or mkfs[0] == "mkfs.btrfs"
+    with pytest.raises(CsiError, match="left as it is"):
+        await ensure(loops)
+
+
+@pytest.mark.parametrize("options", [("-O", "journal_dev"), ("-t", "ext2"), ("-t", "ext3")])
+async def test_an_option_that_makes_another_type_ends_before_the_record_goes(
+    loops: Loops, options: tuple[str, ...]
+) -> None:
+    loops.attach("s1")
+    with pytest.raises(CsiError, match=r"in place of ext4|mkfs\.ext4 ended with"):
+        await ensure(loops, mkfs_options=options)
+    assert record_on(loops.image("s1")) == FormatRecord("s1", "ext4", 512 * MIB)
+    assert (await ensure(loops)).formatted
+
+
 @pytest.mark.parametrize("left_bytes", [0, MIB, 100 * MIB])
 async def test_a_disk_whose_file_was_cut_off_is_not_formatted(loops: Loops, left_bytes: int) -> None:
     loops.attach("s1", size_bytes=128 * MIB)

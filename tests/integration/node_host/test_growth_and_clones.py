@@ -1,12 +1,14 @@
 """On real disks: growing mounted and unmounted, damage, and clones beside their sources."""
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
-from csi.errors import CsiError
+from csi.errors import CsiError, ErrorKind
 from node import filesystems
+from node.commands import HostRunner
 from node.filesystems import mount_options
 from node.model import MIB, Device, FsRequest, FsType, MountEntry
 from tests.support.loops import Loops, run
@@ -191,3 +193,30 @@ async def test_a_disk_that_refuses_writes_mounts_without_replaying_its_journal(l
         entry = await mounted(loops, copy, fs_type, target)
         assert entry.read_only
         await loops.mount_table().unmount(target, deadline=loops.soon())
+
+
+async def test_a_growth_whose_call_ended_goes_on_with_the_disk_locked(loops: Loops) -> None:
+    device = await made(loops, FsType.EXT4)
+    loops.grow(device.path, "s1", LARGE)
+    script, fifo = loops.folder / "resize2fs", loops.folder / "fifo"
+    os.mkfifo(fifo)
+    real = run("sh", "-c", "command -v resize2fs").stdout.strip()
+    script.write_text(f'#!/bin/sh\necho began >{fifo}\nread word <{fifo}\nexec {real} "$@"\n')
+    script.chmod(0o755)
+    loops.runner = HostRunner(search_path=f"{loops.folder}:/usr/sbin:/usr/bin:/sbin:/bin")
+    growing = asyncio.ensure_future(
+        loops.filesystems().grow(device, FsType.EXT4, mount_path=None, deadline=loops.soon())
+    )
+    await asyncio.to_thread(fifo.read_text)
+    growing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await growing
+    # A process started anew, which knows nothing of the growth.
+    with pytest.raises(CsiError, match="used by something else") as caught:
+        await ensured(loops, FsType.EXT4, "s1")
+    assert caught.value.kind is ErrorKind.BUSY
+    await asyncio.to_thread(fifo.write_text, "go on\n")
+    await loops.runner.drain()
+    result = await loops.filesystems().grow(device, FsType.EXT4, mount_path=None, deadline=loops.soon())
+    assert (result.grown, result.fs_size_bytes) == (False, LARGE)
+    run("e2fsck", "-fn", device.path)

@@ -1,22 +1,23 @@
 """On real disks: mounts, binds and unmounts as the kernel's table tells them."""
 
 import asyncio
+import errno
 import os
 import sys
 
 import pytest
 
 from csi.errors import CsiError, ErrorKind
-from node import stats
 from node.model import MIB, Device, FsRequest
+from node.stats import Figures
 from node.uevents import KernelDiskEvents
 from tests.support.loops import Loops, run
 
 pytestmark = pytest.mark.root
 
 
-async def ext4(loops: Loops) -> Device:
-    loops.attach("s1", size_bytes=64 * MIB)
+async def ext4(loops: Loops, size_bytes: int = 64 * MIB) -> Device:
+    loops.attach("s1", size_bytes=size_bytes)
     device = await loops.devices().find("s1", deadline=loops.soon())
     await loops.filesystems().ensure(device, FsRequest("s1"), deadline=loops.soon())
     return device
@@ -44,7 +45,7 @@ async def test_a_device_node_is_bound_on_a_file_and_taken_away(loops: Loops) -> 
     mounts = loops.mount_table()
     await mounts.bind(device.path, file, read_only=False, deadline=loops.soon())
     assert loops.kernel.node_number(file) == device.number
-    assert await stats.block_size_bytes(loops.kernel, file, deadline=loops.soon()) == 64 * MIB
+    assert await Figures(loops.kernel).block_size_bytes(device.number, file, deadline=loops.soon()) == 64 * MIB
     assert await mounts.unmount(file, deadline=loops.soon())
     assert loops.kernel.node_number(file) is None
 
@@ -99,10 +100,10 @@ async def test_a_refused_mount_leaves_nothing(loops: Loops) -> None:
 async def test_figures_of_a_mounted_volume(loops: Loops) -> None:
     device = await ext4(loops)
     await mount(loops, device)
-    before = await stats.file_system_usage(loops.kernel, loops.target(), deadline=loops.soon())
+    before = await Figures(loops.kernel).file_system_usage(device.number, loops.target(), deadline=loops.soon())
     (loops.target() / "file").write_bytes(os.urandom(MIB))
     run("sync", "-f", loops.target())
-    after = await stats.file_system_usage(loops.kernel, loops.target(), deadline=loops.soon())
+    after = await Figures(loops.kernel).file_system_usage(device.number, loops.target(), deadline=loops.soon())
     assert after.used_bytes - before.used_bytes >= MIB
     assert after.used_inodes == before.used_inodes + 1
     assert loops.mount_table().damage(loops.target()) == ""
@@ -118,3 +119,20 @@ async def test_a_disk_that_comes_rings_the_bell(loops: Loops) -> None:
                 await bell.wait()
     finally:
         events.stop()
+
+
+async def test_a_disk_that_died_under_a_mount_is_noticed_although_its_start_is_cached(loops: Loops) -> None:
+    device = await ext4(loops, 1024 * MIB)
+    target = loops.target()
+    await loops.mount_table().mount(device.path, target, fs_type="ext4", options=(), deadline=loops.soon())
+    os.truncate(loops.image("s1"), 0)
+    fd = loops.kernel.open_device(device.path)
+    try:
+        # What the file system keeps in memory answers as if nothing had happened.
+        assert any(loops.kernel.read(fd, 0, 4096))
+    finally:
+        loops.kernel.close(fd)
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        loops.kernel.probe(device.path)
+    assert caught.value.errno == errno.EIO
+    os.truncate(loops.image("s1"), device.size_bytes)
