@@ -5,8 +5,10 @@ Always with a limit, so that a dead disk cannot hold a cancelled call for ever.
 """
 
 import asyncio
+import contextvars
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from csi.errors import CsiError, ErrorKind
@@ -18,7 +20,7 @@ THREAD_LIMIT_S = 30.0
 T = TypeVar("T")
 
 
-async def finish(work: Coroutine[Any, Any, T], *, limit_s: float) -> T:
+async def finish(work: Awaitable[T], *, limit_s: float) -> T:
     """Run `work` to its end, at most `limit_s` seconds; a cancellation that arrives meanwhile is raised afterwards.
 
     Raises TimeoutError when the limit passed (the work is cancelled then), and what the work raises.
@@ -59,9 +61,12 @@ async def give_up(undo: Coroutine[Any, Any, None], *, after: BaseException, what
             raise CsiError(ErrorKind.UNKNOWN_OUTCOME, text) from after
 
 
-async def in_thread(function: Callable[[], T]) -> T:
+async def in_thread(function: Callable[[], T], *, executor: Executor | None = None) -> T:
     """Run a blocking function in a thread and wait for its end, a cancellation notwithstanding.
 
     A thread cannot be stopped: if the caller went on, the function would act behind the back of its clean-up.
+    `executor`: whose threads; the event loop's own are shared with calls that may hang on dead disks.
     """
-    return await finish(asyncio.to_thread(function), limit_s=THREAD_LIMIT_S)
+    context = contextvars.copy_context()
+    work = asyncio.get_running_loop().run_in_executor(executor, lambda: context.run(function))
+    return await finish(work, limit_s=THREAD_LIMIT_S)

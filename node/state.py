@@ -10,9 +10,12 @@ import hashlib
 import logging
 import os
 import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -27,8 +30,11 @@ SUFFIX = ".json"
 CORRUPT_SUFFIX = ".corrupt"
 _TEMPORARY_SUFFIX = ".new"
 LOCK_NAME = ".lock"
+RECORD_THREADS = 4
 LOOK_S = 0.2
 """A folder that another process uses is tried this often."""
+
+T = TypeVar("T")
 
 
 class Phase(Enum):
@@ -107,6 +113,8 @@ class VolumeRecords:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        # Of its own: records have to be read and written also while disks hang and hold all other threads.
+        self._threads = ThreadPoolExecutor(RECORD_THREADS, thread_name_prefix="records")
         self._unlock: weakref.finalize[[int], VolumeRecords] | None = None
 
     def prepare(self) -> None:
@@ -132,7 +140,7 @@ class VolumeRecords:
         waits = False
         while True:
             try:
-                return await in_thread(self.prepare)
+                return await self._in_thread(self.prepare)
             except FolderInUseError:
                 if loop.time() >= until:
                     raise
@@ -149,23 +157,24 @@ class VolumeRecords:
 
     async def get(self, volume_id: str) -> StagedVolume | None:
         """Give the record of a volume; a damaged one is set aside and counts as none. Raises CsiError INTERNAL."""
-        record = await in_thread(lambda: self._read(self._path(volume_id)))
+        record = await self._in_thread(lambda: self._read(self._path(volume_id)))
         if record is not None and record.volume_id != volume_id:
-            await in_thread(lambda: self._set_aside(self._path(volume_id), f"it is about volume {record.volume_id!r}"))
+            reason = f"it is about volume {record.volume_id!r}"
+            await self._in_thread(lambda: self._set_aside(self._path(volume_id), reason))
             return None
         return record
 
     async def all(self) -> tuple[StagedVolume, ...]:
         """Give every readable record; damaged ones are set aside. Raises CsiError INTERNAL."""
-        return await in_thread(self._read_all)
+        return await self._in_thread(self._read_all)
 
     async def put(self, record: StagedVolume) -> None:
         """Store a record so that it survives a crash from here on. Raises CsiError INTERNAL; the old one stays then."""
-        await in_thread(lambda: self._write(record))
+        await self._in_thread(lambda: self._write(record))
 
     async def remove(self, volume_id: str) -> None:
         """Forget a volume; none there is fine. Raises CsiError INTERNAL."""
-        await in_thread(lambda: self._remove(self._path(volume_id)))
+        await self._in_thread(lambda: self._remove(self._path(volume_id)))
 
     def set_aside_files(self) -> tuple[str, ...]:
         """Name the damaged files that were set aside (blocking)."""
@@ -173,6 +182,9 @@ class VolumeRecords:
             return tuple(sorted(path.name for path in self._folder.glob(f"*{CORRUPT_SUFFIX}")))
         except OSError:
             return ()
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await in_thread(function, executor=self._threads)
 
     def _lock(self) -> None:
         if self._unlock is not None:

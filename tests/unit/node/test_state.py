@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +44,20 @@ def records(tmp_path: Path) -> VolumeRecords:
     made = VolumeRecords(tmp_path / "state")
     made.prepare()
     return made
+
+
+async def test_records_are_served_while_disks_that_hang_hold_every_other_thread(records: VolumeRecords) -> None:
+    let_go = threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    hung = loop.run_in_executor(None, let_go.wait, 30)
+    try:
+        async with asyncio.timeout(10):
+            await records.put(RECORD)
+            assert await records.all() == (RECORD,)
+    finally:
+        let_go.set()
+    await hung
 
 
 async def test_a_record_comes_back_as_it_was_stored(records: VolumeRecords) -> None:
