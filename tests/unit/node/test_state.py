@@ -2,6 +2,7 @@
 # ruff: noqa: ASYNC240 - a few files of a temporary folder
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -232,6 +233,8 @@ async def test_an_undo_that_hangs_does_not_hide_what_failed(after: Exception) ->
 
 
 async def test_an_undo_that_fails_for_a_cancelled_call_is_logged(caplog) -> None:
+    caplog.set_level(logging.ERROR)
+
     async def fail() -> None:
         raise OSError("busy")
 
@@ -257,6 +260,7 @@ async def test_a_folder_has_one_owner_and_the_second_touches_nothing(records: Vo
 
 
 async def test_a_folder_is_waited_for_until_its_owner_ended(records: VolumeRecords, tmp_path: Path, caplog) -> None:
+    caplog.set_level(logging.WARNING)
     second = VolumeRecords(tmp_path / "state")
     with pytest.raises(FolderInUseError):
         await second.prepare_when_free(limit_s=0.0)
