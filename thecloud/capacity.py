@@ -2,9 +2,10 @@
 
 from typing import TypeVar
 
-from thecloud.call import Call, Decoder, Exchange, Params, Repeat, decoder_of, read_list, read_object
+from thecloud.call import Call, Decoder, Exchange, Lane, Params, Repeat, decoder_of, read_list, read_object
 from thecloud.errors import Unsupported
-from thecloud.resource import FeaturesSource
+from thecloud.listing import Listing
+from thecloud.resource import FeaturesSource, loop_time
 from thecloud.wire import Capacity, PerformanceClass, Zone
 
 T = TypeVar("T")
@@ -17,9 +18,16 @@ _ZONES = decoder_of(tuple[Zone, ...])
 class StorageCapacity:
     """What storage can be had. Every method takes `deadline` (loop time) and raises PlatformError."""
 
-    def __init__(self, exchange: Exchange, features: FeaturesSource) -> None:
+    def __init__(self, exchange: Exchange, features: FeaturesSource, *, listing_window_s: float) -> None:
         self._exchange = exchange
         self._features = features
+        self._zones: Listing[Zone] = Listing(self._fetch_zones, window_s=listing_window_s, name="GET /zones")
+        self._known_zones: tuple[Zone, ...] = ()
+        self._zones_asked_at = float("-inf")
+
+    async def aclose(self) -> None:
+        """Stop a listing that is under way."""
+        await self._zones.aclose()
 
     async def get(self, *, deadline: float, zone: str = "", performance_class: str = "") -> Capacity:
         """Give what is left, in one zone and class or in all."""
@@ -32,9 +40,19 @@ class StorageCapacity:
         """Give the kinds of storage."""
         return await self._list("/performance-classes", "volume.modify", _CLASSES, deadline)
 
-    async def zones(self, *, deadline: float) -> tuple[Zone, ...]:
-        """Give the places."""
-        return await self._list("/zones", "instance.zone", _ZONES, deadline)
+    async def zones(self, *, deadline: float, max_age_s: float = 0.0) -> tuple[Zone, ...]:
+        """Give the places as of at most `max_age_s` ago; callers at one time share one listing."""
+        await self._need("instance.zone", deadline)
+        if self._zones_asked_at <= loop_time() - max_age_s:
+            return await self._zones.get((), deadline=deadline, lane=Lane.CREATE)
+        return self._known_zones
+
+    async def _fetch_zones(self, _params: Params, lane: Lane, deadline: float) -> tuple[Zone, ...]:
+        asked_at = loop_time()
+        call = _read("/zones", deadline, lane=lane)
+        self._known_zones = read_list(_ZONES, call, await self._exchange.send(call))
+        self._zones_asked_at = asked_at
+        return self._known_zones
 
     async def _list(self, path: str, feature: str, decoder: Decoder[tuple[T, ...]], deadline: float) -> tuple[T, ...]:
         await self._need(feature, deadline)
@@ -49,5 +67,5 @@ class StorageCapacity:
             )
 
 
-def _read(path: str, deadline: float, params: Params = ()) -> Call:
-    return Call(method="GET", route=path, path=path, deadline=deadline, repeat=Repeat.SAFE, params=params)
+def _read(path: str, deadline: float, params: Params = (), *, lane: Lane = Lane.READ) -> Call:
+    return Call(method="GET", route=path, path=path, deadline=deadline, lane=lane, repeat=Repeat.SAFE, params=params)

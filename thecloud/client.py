@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Self
 
 from thecloud.budget import Budget, BudgetedExchange
-from thecloud.call import Call, Exchange, Repeat, read_done
-from thecloud.capabilities import Discovery, Features
+from thecloud.call import Exchange
+from thecloud.capabilities import Discovery, Features, check_platform
 from thecloud.capacity import StorageCapacity
 from thecloud.credentials import key_source
 from thecloud.groups import SnapshotGroups
@@ -24,8 +24,6 @@ from thecloud.settings import PlatformSettings
 from thecloud.snapshots import Snapshots
 from thecloud.transport import HttpExchange, Observer, TransportBase, ignore, open_http
 from thecloud.volumes import Volumes
-
-CHECK_ROUTE = "/instance-types"
 
 
 class Client:
@@ -68,7 +66,7 @@ class Client:
         self.snapshots = Snapshots(self._exchange, features, listing_window_s=window_s)
         self.groups = SnapshotGroups(self._exchange, features, listing_window_s=window_s)
         self.instances = Instances(self._exchange, features, listing_window_s=window_s)
-        self.capacity = StorageCapacity(self._exchange, features)
+        self.capacity = StorageCapacity(self._exchange, features, listing_window_s=window_s)
 
     async def features(self, deadline: float) -> Features:
         """Give what the platform offers: known from earlier, or asked now; raises PlatformError."""
@@ -76,12 +74,11 @@ class Client:
 
     async def check(self, deadline: float) -> None:
         """Ask something cheap that needs the key; raises PlatformError when the platform is away or refuses the key."""
-        call = Call(method="GET", route=CHECK_ROUTE, path=CHECK_ROUTE, deadline=deadline, repeat=Repeat.SAFE)
-        read_done(call, await self._exchange.send(call))
+        await check_platform(self._exchange, deadline=deadline)
 
     async def aclose(self) -> None:
         """End shared reads and close the connections."""
-        for resource in (self.volumes, self.snapshots, self.groups, self.instances):
+        for resource in (self.volumes, self.snapshots, self.groups, self.instances, self.capacity):
             await resource.aclose()
         await self._discovery.aclose()
         await self._http.aclose()

@@ -1,5 +1,6 @@
 """Snapshots, groups, instances and capacity: what is sent, what the answers mean."""
 
+import asyncio
 import json
 
 import pytest
@@ -215,6 +216,21 @@ class TestCapacity:
         assert (capacity.available_bytes, capacity.minimum_volume_size_gb) == (7, None)
         assert (fast.name, fast.max_size_gb) == ("fast", 100)
         assert platform.calls()[0] == "GET /capacity?zone=z1"
+
+    @virtual
+    async def test_zones_are_listed_once_for_all_who_ask_and_for_as_long_as_they_may_be_old(self):
+        platform = extended().on("GET", "/zones", ok([{"name": "a"}]), ok([{"name": "a"}, {"name": "b"}]))
+        async with platform.client() as cloud:
+
+            async def names(max_age_s):
+                return [zone.name for zone in await cloud.capacity.zones(deadline=soon(), max_age_s=max_age_s)]
+
+            assert await asyncio.gather(*(names(60.0) for _ in range(20))) == [["a"]] * 20
+            assert await names(60.0) == ["a"]
+            assert len(platform.asked()) == 1
+            assert await names(0.0) == ["a", "b"]
+            assert await names(60.0) == ["a", "b"]
+        assert len(platform.asked()) == 2
 
     @virtual
     async def test_where_the_platform_does_not_tell(self):
