@@ -4,6 +4,7 @@ Where the platform knows idempotency keys the create itself is the question; in 
 and a listing decides after any unclear answer (platform contract 5.3, 25.1).
 """
 
+import asyncio
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,13 @@ from controller.sizes import choose_size, fits
 from controller.topology import Requirement, candidate_zones, is_reachable
 from controller.uses import Uses, name_key, snapshot_key, volume_key
 from csi.errors import CsiError, ErrorKind
+
+NAME_CONFIRM_S = 2.0
+"""Pause between the two listings that must agree before a name counts as taken by a volume out of sight."""
+_OUT_OF_SIGHT = (
+    "The platform's owner can say whose volume of that name it is. Only a cluster that has no volumes yet may be given "
+    "another --cluster-id instead: its volumes are known by it."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +41,13 @@ class VolumeRequest:
 class Creation:
     """Makes volumes, or finds the ones that it made before."""
 
-    def __init__(self, cloud: Cloud, ownership: Ownership, uses: Uses) -> None:
+    def __init__(
+        self, cloud: Cloud, ownership: Ownership, uses: Uses, *, name_confirm_s: float = NAME_CONFIRM_S
+    ) -> None:
         self._cloud = cloud
         self._ownership = ownership
         self._uses = uses
+        self._name_confirm_s = name_confirm_s
 
     async def create(self, request: VolumeRequest, *, deadline: float) -> Volume:
         """Give the volume of this name, made now or earlier.
@@ -67,17 +78,15 @@ class Creation:
             return await self._create_carefully(new, request, deadline=deadline)
 
     async def _source_size(self, source: Source, *, deadline: float) -> int:
-        """Give the least size of a volume made from the source."""
-        size = None
+        """Give the least size of a volume made from the source; 0 for a source that is not there.
+
+        That one is no error yet: the volume may have been made from it earlier, which the platform's answer tells.
+        """
         if source.kind is SourceKind.SNAPSHOT:
             snapshot = await self._cloud.snapshots.get(source.id, deadline=deadline)
-            size = snapshot.size_bytes if snapshot is not None else None
-        else:
-            volume = await self._cloud.volumes.get(source.id, deadline=deadline)
-            size = volume.size_bytes if volume is not None else None
-        if size is None:
-            raise _missing_source(source)
-        return size
+            return snapshot.size_bytes if snapshot is not None else 0
+        volume = await self._cloud.volumes.get(source.id, deadline=deadline)
+        return volume.size_bytes if volume is not None else 0
 
     async def _create_in_zones(
         self, new: NewVolume, zones: tuple[str, ...], request: VolumeRequest, *, deadline: float
@@ -106,7 +115,8 @@ class Creation:
                     ErrorKind.INVALID,
                     f"parameter performanceClass {new.performance_class!r} is no class of the platform",
                 ) from failure
-            if failure.cause is Cause.MISSING and failure.resource in ("snapshot", "volume") and request.source:
+            if request.source and _lacks_source(failure):
+                # The key would have given the volume if it had been made from the source before.
                 raise _missing_source(request.source) from failure
             if failure.cause not in (Cause.NAME_TAKEN, Cause.KEY_REUSED):
                 raise
@@ -117,6 +127,8 @@ class Creation:
         self, new: NewVolume, request: VolumeRequest, failure: CloudError, *, deadline: float
     ) -> Volume:
         existing = await self._cloud.volumes.find(new.name, deadline=deadline)
+        if existing is None and failure.cause is Cause.NAME_TAKEN:
+            existing = await self._find_again(new, failure, deadline=deadline)
         if existing is not None:
             return self._fitting(existing, request)
         if failure.cause is Cause.KEY_REUSED:
@@ -127,16 +139,28 @@ class Creation:
             ) from failure
         raise CsiError(
             ErrorKind.ALREADY_EXISTS,
-            f"volume name {new.name} is taken by a volume that this API key cannot see; give this cluster another "
-            f"--cluster-id or --name-prefix. {failure.message}",
+            f"volume name {new.name} is taken by a volume that this API key cannot see: {failure.message}. "
+            f"{_OUT_OF_SIGHT}",
         ) from failure
+
+    async def _find_again(self, new: NewVolume, failure: CloudError, *, deadline: float) -> Volume | None:
+        """Look for a name once more where reads may be old: the volume may be our own of a moment ago."""
+        if asyncio.get_running_loop().time() + self._name_confirm_s >= deadline:
+            raise CsiError(
+                ErrorKind.UNKNOWN_OUTCOME,
+                f"volume {new.name}: its name is taken, but it was not listed once, and there is no time left to look "
+                f"again; ask again. {failure.message}",
+            ) from failure
+        await asyncio.sleep(self._name_confirm_s)
+        return await self._cloud.volumes.find(new.name, deadline=deadline)
 
     async def _create_carefully(self, new: NewVolume, request: VolumeRequest, *, deadline: float) -> Volume:
         try:
             # The answer is believed and not compared: an equal name is never answered with an existing volume here.
             return await self._cloud.volumes.create(new, deadline=deadline)
         except CloudError as failure:
-            if failure.cause not in (Cause.UNKNOWN, Cause.NAME_TAKEN, Cause.CONFLICT):
+            lacks_source = request.source is not None and _lacks_source(failure)
+            if failure.cause not in (Cause.UNKNOWN, Cause.NAME_TAKEN, Cause.CONFLICT) and not lacks_source:
                 raise
             unclear = failure
         try:
@@ -149,11 +173,13 @@ class Creation:
             ) from blind
         if existing is not None:
             return self._fitting(existing, request)
+        if request.source is not None and _lacks_source(unclear):
+            raise _missing_source(request.source) from unclear
         raise CsiError(
             ErrorKind.UNKNOWN_OUTCOME,
             f"volume {new.name} ({new.size_bytes // GIB} GiB) was asked for and is not listed: {unclear.message}. "
-            "Ask again with the same name. If this stays, another tenant may hold the name (give this cluster another "
-            "--cluster-id) or the platform's storage is broken.",
+            "Ask again with the same name. If this stays, the platform's storage is broken, or another tenant holds "
+            f"the name. {_OUT_OF_SIGHT}",
         ) from unclear
 
     def _fitting(self, volume: Volume, request: VolumeRequest) -> Volume:
@@ -206,6 +232,10 @@ def _check_offer(request: VolumeRequest, features: frozenset[str]) -> None:
 
 def _source_key(source: Source) -> str:
     return snapshot_key(source.id) if source.kind is SourceKind.SNAPSHOT else volume_key(source.id)
+
+
+def _lacks_source(failure: CloudError) -> bool:
+    return failure.cause is Cause.MISSING and failure.resource in ("snapshot", "volume")
 
 
 def _missing_source(source: Source) -> CsiError:

@@ -1,3 +1,5 @@
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import grpc.aio
@@ -260,3 +262,63 @@ async def test_a_key_that_is_refused_after_an_unclear_create_is_no_end_and_is_to
     assert "refuses the API key" in refusal
     await rig.create("n")
     assert len(await rig.volumes()) == 1
+
+
+async def test_a_source_that_went_after_a_lost_answer_does_not_hide_the_volume_made_from_it(extended: Rig):
+    """A final "not found" would leave the volume behind: nobody would ask for it again."""
+    source = await extended.create("source", size_bytes=3 * GIB)
+    snapshot = await extended.snapshot(source.volume_id)
+    for number, (content, drop) in enumerate(
+        (
+            (from_volume(source.volume_id), extended.delete(source.volume_id)),
+            (from_snapshot(snapshot.snapshot_id), extended.delete_snapshot(snapshot.snapshot_id)),
+        )
+    ):
+        made = await extended.create(f"copy-{number}", size_bytes=3 * GIB, volume_content_source=content)
+        await drop
+        again = await extended.create(f"copy-{number}", size_bytes=3 * GIB, volume_content_source=content)
+        assert again.volume_id == made.volume_id
+
+
+async def test_a_clone_without_keys_is_found_by_name_when_its_source_went(tmp_path: Path):
+    async with running_rig(tmp_path) as rig:
+        without(rig, "volume.idempotency-key")
+        source = await rig.create("source")
+        content = from_volume(source.volume_id)
+        made = await rig.create("copy", volume_content_source=content)
+        await rig.delete(source.volume_id)
+        assert (await rig.create("copy", volume_content_source=content)).volume_id == made.volume_id
+        await refused(rig.create("other", volume_content_source=content), StatusCode.NOT_FOUND)
+
+
+def without(rig: Rig, feature: str) -> None:
+    """Let the platform not announce a feature."""
+    discovery = rig.client._discovery
+    assert discovery._known is not None
+    discovery._known = replace(discovery._known, names=discovery._known.names - {feature})
+
+
+async def test_a_taken_name_that_is_listed_a_little_later_is_the_volume(extended: Rig):
+    """One old listing is no proof that the name belongs to somebody else."""
+    extended.cloud.faults.add(Fault(Kind.STALE_READ, "GET", seconds=3600))
+    made = await extended.platform("POST", "/volumes", json={"name": OURS.name("pvc-1"), "size_gb": 1})
+    async with extended.gate.holding("GET", "/volumes") as first, extended.gate.holding("GET", "/volumes") as second:
+        first.let_go()
+        running = asyncio.ensure_future(extended.create())
+        await second.arrived()
+        extended.cloud.faults.clear()
+        second.let_go()
+        assert (await running).volume_id == made["id"]
+
+
+async def test_a_taken_name_is_not_final_without_the_time_for_a_second_look(extended: Rig):
+    await take_unseen(extended, OURS.name("pvc-1"))
+    extended.rules.creation._name_confirm_s = LIMIT_S
+    assert "no time left" in await refused(extended.create(), StatusCode.UNAVAILABLE)
+
+
+async def test_a_cluster_with_volumes_is_not_told_to_change_its_id(rig: Rig):
+    await take_unseen(rig, OURS.name("pvc-1"))
+    code = StatusCode.UNAVAILABLE if rig.cloud.cloud.settings.is_strict else StatusCode.ALREADY_EXISTS
+    message = await refused(rig.create(), code)
+    assert "Only a cluster that has no volumes yet" in message
