@@ -25,7 +25,7 @@ class Uses:
         with self._locks.hold(*keys):
             for key in keys:
                 if self._readers[key]:
-                    raise CsiError(ErrorKind.BUSY, f"{key}: a volume is being made from it; try again")
+                    raise CsiError(ErrorKind.BUSY, f"{key}: a volume or a snapshot is being made from it; try again")
             yield
 
     @contextmanager

@@ -48,3 +48,9 @@ def test_a_failure_inside_releases_everything():
 def test_names_and_ids_never_share_a_key_and_ids_are_compared_without_case():
     assert volume_key("ABC") == volume_key("abc")
     assert name_key("volume", "abc") != volume_key("abc")
+
+
+def test_a_source_in_use_says_that_it_may_be_for_a_snapshot():
+    uses = Uses()
+    with uses.as_source("volume a"), pytest.raises(CsiError, match="a volume or a snapshot"), uses.alone("volume a"):
+        pass
