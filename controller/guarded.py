@@ -35,8 +35,11 @@ class GuardedPairs:
             f"volume {volume_id} was attached to instance {instance_id}, but is not shown there; ask again",
         )
 
-    async def detach(self, volume_id: str, instance_id: str, *, deadline: float) -> None:
-        """Detach if this instance holds the volume; anything else is left alone and a success."""
+    async def detach(self, volume_id: str, instance_id: str, *, deadline: float) -> str | None:
+        """Detach if this instance holds the volume; a volume that is free or gone is a success.
+
+        Gives None, or the id of another holder, which is left alone (empty when the platform does not name it).
+        """
         try:
             await self._volumes.detach(volume_id, instance_id, deadline=deadline)
         except CloudError as failure:
@@ -46,8 +49,11 @@ class GuardedPairs:
                     f"volume {volume_id} is still mounted or open on instance {instance_id}; it is detached as soon as "
                     f"it is unmounted there. {failure.message}",
                 ) from failure
-            if failure.cause not in (Cause.MISSING, Cause.NOT_HOLDER):
+            if failure.cause is Cause.NOT_HOLDER:
+                return failure.instance_id
+            if failure.cause is not Cause.MISSING:
                 raise
+        return None
 
 
 def _held(volume_id: str, instance_id: str, failure: CloudError, *, read_only: bool) -> CsiError:

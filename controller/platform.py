@@ -26,8 +26,8 @@ from controller.model import (
     SourceKind,
     Volume,
 )
-from controller.ports import Cause, Cloud, CloudError
-from thecloud import errors, wire
+from controller.ports import Cause, Cloud, CloudError, Lane
+from thecloud import call, errors, wire
 from thecloud.client import Client
 from thecloud.presence import Gone
 from thecloud.snapshots import name_of
@@ -64,6 +64,10 @@ CAUSE_OF_CONFLICT: dict[str, Cause] = {
 }
 """Conflicts that the platform names; any other one stays a CONFLICT."""
 
+LANE_OF_LOOK = {Lane.DELETE: call.Lane.DELETE, Lane.ATTACH: call.Lane.ATTACH, Lane.READ: call.Lane.READ}
+NOT_THE_END = frozenset({None, 408, 502, 503, 504})
+"""What is no end of the call at the platform: no answer, a time-out, or a proxy's word that it did not wait for one."""
+
 _STATE_OF_STATUS = {
     wire.SnapshotStatus.AVAILABLE: SnapshotState.AVAILABLE,
     wire.SnapshotStatus.ERROR: SnapshotState.ERROR,
@@ -99,7 +103,13 @@ def cloud_error(error: errors.PlatformError, doing: str) -> CloudError:
         instance_id = error.instance_id
     elif isinstance(error, errors.Missing):
         resource = error.resource
-    return CloudError(cause, f"{doing}: {error}", resource=resource, instance_id=instance_id)
+    return CloudError(
+        cause,
+        f"{doing}: {error}",
+        resource=resource,
+        instance_id=instance_id,
+        is_answered=error.status not in NOT_THE_END,
+    )
 
 
 @contextmanager
@@ -135,10 +145,10 @@ class PlatformVolumes:
                 )
             )
 
-    async def get(self, volume_id: str, *, deadline: float) -> Volume | None:
+    async def get(self, volume_id: str, *, lane: Lane = Lane.READ, deadline: float) -> Volume | None:
         """Read a volume."""
         with _translated(f"reading volume {volume_id}"):
-            found = await self._volumes.get(volume_id, deadline=deadline)
+            found = await self._volumes.get(volume_id, deadline=deadline, lane=LANE_OF_LOOK[lane])
         return None if isinstance(found, Gone) else _volume(found)
 
     async def find(self, name: str, *, deadline: float) -> Volume | None:
@@ -210,13 +220,13 @@ class PlatformSnapshots:
             found = await self._snapshots.find_by_name(name, deadline=deadline)
         return _snapshot(found[0]) if found else None
 
-    async def all(self, *, volume_id: str = "", deadline: float) -> Sequence[Snapshot]:
+    async def all(self, *, volume_id: str = "", lane: Lane = Lane.READ, deadline: float) -> Sequence[Snapshot]:
         """List snapshots."""
         with _translated(f"listing snapshots of {f'volume {volume_id}' if volume_id else 'all volumes'}"):
             found = (
-                await self._snapshots.find_by_volume(volume_id, deadline=deadline)
+                await self._snapshots.find_by_volume(volume_id, deadline=deadline, lane=LANE_OF_LOOK[lane])
                 if volume_id
-                else await self._snapshots.list(deadline=deadline)
+                else await self._snapshots.list(deadline=deadline, lane=LANE_OF_LOOK[lane])
             )
         return [_snapshot(snapshot) for snapshot in found]
 
@@ -278,15 +288,16 @@ class PlatformInstances:
         if self._asked_at < oldest:
             asked_at = clock()
             with _translated("listing instances"):
-                found = await self._instances.list(deadline=deadline)
+                found = await self._instances.list(deadline=deadline, lane=call.Lane.ATTACH)
             if asked_at > self._asked_at:
                 self._listing, self._asked_at = tuple(_instance(instance) for instance in found), asked_at
         return self._listing
 
-    async def exists(self, instance_id: str, *, deadline: float) -> bool:
-        """Look for one instance by id."""
+    async def get(self, instance_id: str, *, deadline: float) -> Instance | None:
+        """Read an instance."""
         with _translated(f"reading instance {instance_id}"):
-            return not isinstance(await self._instances.get(instance_id, deadline=deadline), Gone)
+            found = await self._instances.get(instance_id, deadline=deadline, lane=call.Lane.ATTACH)
+        return None if isinstance(found, Gone) else _instance(found)
 
 
 class PlatformOffer:
@@ -300,10 +311,11 @@ class PlatformOffer:
         with _translated("asking the platform what it offers"):
             return (await self._client.features(deadline)).names
 
-    async def zones(self, *, deadline: float) -> frozenset[str]:
+    async def zones(self, *, max_age_s: float, deadline: float) -> frozenset[str]:
         """Give the zones."""
         with _translated("listing zones"):
-            return frozenset(zone.name for zone in await self._client.capacity.zones(deadline=deadline))
+            found = await self._client.capacity.zones(deadline=deadline, max_age_s=max_age_s)
+        return frozenset(zone.name for zone in found)
 
     async def capacity(self, *, zone: str, performance_class: str, deadline: float) -> Capacity:
         """Give the capacity."""
@@ -318,13 +330,15 @@ class PlatformOffer:
 
 
 def _volume(found: wire.Volume) -> Volume:
+    # In a state that is not known here (attaching, detaching …), a volume is not free while it names a holder.
+    is_between = found.status is not wire.VolumeStatus.AVAILABLE and found.instance_id is not None
     return Volume(
         id=found.id,
         name=found.name,
         size_bytes=found.size_bytes,
         created_at=found.created_at or _NO_TIME,
         serial=found.serial or serial_of(found.id),
-        in_use=found.status is wire.VolumeStatus.IN_USE,
+        in_use=found.status is wire.VolumeStatus.IN_USE or is_between,
         instance_id=found.instance_id or "",
         read_only=bool(found.read_only),
         allocated_bytes=found.allocated_bytes,

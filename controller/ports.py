@@ -75,12 +75,24 @@ KIND_OF_CAUSE: dict[Cause, ErrorKind] = {
 """What a cause means to Kubernetes when no rule knows better."""
 
 
+class Lane(Enum):
+    """What a look is for: the first goes first when the client's rate budget is short."""
+
+    DELETE = "delete"
+    ATTACH = "attach"
+    READ = "read"
+
+
 class CloudError(CsiError):
     """The platform did not do what was asked, or did not say whether it did."""
 
-    def __init__(self, cause: Cause, message: str, *, resource: str = "", instance_id: str = "") -> None:
+    def __init__(
+        self, cause: Cause, message: str, *, resource: str = "", instance_id: str = "", is_answered: bool = False
+    ) -> None:
         super().__init__(KIND_OF_CAUSE[cause], message)
         self.cause = cause
+        self.is_answered = is_answered
+        """Whether the platform itself has ended the call; if not, an UNKNOWN one may have its effect later."""
         self.resource = resource
         """Kind of the missing object: `volume`, `snapshot`, `snapshot_group`, `instance`, `zone`, …"""
         self.instance_id = instance_id
@@ -94,7 +106,7 @@ class CloudVolumes(Protocol):
         """Make a volume; with the platform's idempotency keys the same call gives the same volume."""
         ...
 
-    async def get(self, volume_id: str, *, deadline: float) -> Volume | None:
+    async def get(self, volume_id: str, *, lane: Lane = Lane.READ, deadline: float) -> Volume | None:
         """Read a volume; None only when the platform says definitely that it is not there."""
         ...
 
@@ -144,7 +156,7 @@ class CloudSnapshots(Protocol):
         """Find the snapshot of this name."""
         ...
 
-    async def all(self, *, volume_id: str = "", deadline: float) -> Sequence[Snapshot]:
+    async def all(self, *, volume_id: str = "", lane: Lane = Lane.READ, deadline: float) -> Sequence[Snapshot]:
         """List every snapshot, or those of one volume."""
         ...
 
@@ -183,8 +195,8 @@ class CloudInstances(Protocol):
         """
         ...
 
-    async def exists(self, instance_id: str, *, deadline: float) -> bool:
-        """Say whether an instance exists; False only when the platform says definitely that it does not."""
+    async def get(self, instance_id: str, *, deadline: float) -> Instance | None:
+        """Read an instance; None only when the platform says definitely that it is not there."""
         ...
 
 
@@ -195,8 +207,8 @@ class CloudOffer(Protocol):
         """Give the announced features; read once and remembered."""
         ...
 
-    async def zones(self, *, deadline: float) -> frozenset[str]:
-        """Give the names of all zones; only with `instance.zone`."""
+    async def zones(self, *, max_age_s: float, deadline: float) -> frozenset[str]:
+        """Give the names of all zones as of at most `max_age_s` ago, 0 as of now; only with `instance.zone`."""
         ...
 
     async def capacity(self, *, zone: str, performance_class: str, deadline: float) -> Capacity:

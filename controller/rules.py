@@ -12,6 +12,7 @@ from controller.ports import Cloud
 from controller.snapshots import Snapshots
 from controller.uses import Uses
 from controller.volumes import ABSENCE_CONFIRM_S, Volumes
+from controller.written import UNANSWERED_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +34,19 @@ def wire_rules(
     *,
     absence_confirm_s: float = ABSENCE_CONFIRM_S,
     clock: Callable[[], float] | None = None,
+    unanswered_s: float = UNANSWERED_S,
 ) -> Rules:
-    """Give all rules, sharing one set of locks; `clock` replaces the loop's in tests of what is remembered."""
+    """Give all rules, sharing one set of locks; `clock` replaces the loop's in tests of what is remembered.
+
+    `unanswered_s` is how long a strict platform may go on with an attach or detach that it has not answered.
+    """
     uses = Uses()
     nodes = Nodes(cloud.instances)
     return Rules(
         cloud=cloud,
-        creation=Creation(cloud, ownership, uses),
+        creation=Creation(cloud, ownership, uses, name_confirm_s=absence_confirm_s),
         volumes=Volumes(cloud, ownership, uses, absence_confirm_s=absence_confirm_s),
-        attachments=Attachments(cloud, nodes, uses, clock=clock),
+        attachments=Attachments(cloud, nodes, uses, clock=clock, unanswered_s=unanswered_s),
         snapshots=Snapshots(cloud, ownership, uses),
         groups=Groups(cloud, ownership, uses),
         nodes=nodes,

@@ -33,6 +33,7 @@ from thecloud.settings import PlatformSettings
 GIB = 1 << 30
 TIERS = ("extended", "strict")
 LIMIT_S = 20.0
+SIDECAR_PAUSE_S = 10.0
 OURS = Ownership(cluster_id="unit", name_prefix="csi", adopted_prefixes=("legacy-",))
 FINAL = frozenset(grpc.StatusCode) - {
     grpc.StatusCode.ABORTED,
@@ -249,12 +250,27 @@ async def refused(call: Awaitable[Any], code: grpc.StatusCode) -> str:
     return str(caught.value.details())
 
 
-async def until_ok(call: Callable[[], Awaitable[Any]], *, attempts: int = 12) -> Any:
-    """Repeat a call as the sidecars do, without their pauses; a final code is raised at once."""
+class Clock:
+    """The time by which the controller remembers what it wrote; it passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def until_ok(call: Callable[[], Awaitable[Any]], *, attempts: int = 12, clock: Clock | None = None) -> Any:
+    """Repeat a call as the sidecars do; a final code is raised at once.
+
+    Their pauses pass on `clock`, or not at all.
+    """
     for _ in range(attempts - 1):
         try:
             return await call()
         except grpc.aio.AioRpcError as error:
             if error.code() in FINAL:
                 raise
+        if clock is not None:
+            clock.now += SIDECAR_PAUSE_S
     return await call()

@@ -11,7 +11,7 @@ import pytest
 
 from csi.pb import csi_pb2 as pb
 from devcloud.faults import INNER, Fault, Kind
-from tests.unit.controller.rig import FINAL, GIB, TIERS, Rig, capability, restarted, running_rig, until_ok
+from tests.unit.controller.rig import FINAL, GIB, TIERS, Clock, Rig, capability, restarted, running_rig, until_ok
 
 OUTER = sorted(set(Kind) - INNER - {Kind.STALE_READ, Kind.SLOW, Kind.SLOW_AFTER})
 STEPS: dict[str, tuple[str, str]] = {
@@ -26,15 +26,15 @@ STEPS: dict[str, tuple[str, str]] = {
 }
 
 
-async def live(rig: Rig, name: str) -> None:
+async def live(rig: Rig, name: str, clock: Clock) -> None:
     """One life; every step is repeated until it succeeds, and its result is looked at beside the controller."""
-    volume = await until_ok(lambda: rig.create(name))
+    volume = await until_ok(lambda: rig.create(name), clock=clock)
     assert await ids(rig) == [volume.volume_id]
-    await until_ok(lambda: rig.publish(volume.volume_id))
+    await until_ok(lambda: rig.publish(volume.volume_id), clock=clock)
     assert await holders(rig) == [rig.cloud.instances["node-a"]]
-    await until_ok(lambda: rig.unpublish(volume.volume_id))
+    await until_ok(lambda: rig.unpublish(volume.volume_id), clock=clock)
     assert await holders(rig) == [None]
-    await until_ok(lambda: rig.delete(volume.volume_id))
+    await until_ok(lambda: rig.delete(volume.volume_id), clock=clock)
     assert await ids(rig) == []
 
 
@@ -54,21 +54,23 @@ async def holders(rig: Rig) -> list[str | None]:
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("kind", OUTER)
 async def test_a_life_through_one_fault_at_any_step_converges(tmp_path: Path, tier: str, kind: Kind):
-    async with running_rig(tmp_path, tier=tier) as rig:
+    clock = Clock()
+    async with running_rig(tmp_path, tier=tier, clock=clock) as rig:
         for step, (method, route) in STEPS.items():
             rig.cloud.faults.add(Fault(kind, method, route))
-            await live(rig, f"fault at {step}")
+            await live(rig, f"fault at {step}", clock)
             rig.cloud.faults.clear()
 
 
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("kind", [Kind.LOST_ANSWER, Kind.ERROR_AFTER, Kind.ERROR_BEFORE, Kind.EMPTY_500])
 async def test_a_life_through_a_fault_at_every_call_converges(tmp_path: Path, tier: str, kind: Kind):
-    async with running_rig(tmp_path, tier=tier) as rig:
+    clock = Clock()
+    async with running_rig(tmp_path, tier=tier, clock=clock) as rig:
         for method, route in STEPS.values():
             for number in range(2):
                 rig.cloud.faults.add(Fault(kind, method, route, count=1, after=number))
-        await live(rig, "faults everywhere")
+        await live(rig, "faults everywhere", clock)
 
 
 @pytest.mark.parametrize("tier", TIERS)
@@ -76,7 +78,8 @@ async def test_a_life_through_a_fault_at_every_call_converges(tmp_path: Path, ti
 @pytest.mark.parametrize("step", ["create", "attach", "detach", "delete"])
 async def test_a_restart_after_a_lost_answer_converges(tmp_path: Path, tier: str, kind: Kind, step: str):
     """The new process remembers nothing of what the old one did."""
-    async with running_rig(tmp_path, tier=tier) as rig:
+    clock = Clock()
+    async with running_rig(tmp_path, tier=tier, clock=clock) as rig:
         volume_id = ""
         for name in ("create", "attach", "detach", "delete"):
             call = _step(name, volume_id)
@@ -85,10 +88,10 @@ async def test_a_restart_after_a_lost_answer_converges(tmp_path: Path, tier: str
                 rig.cloud.faults.add(Fault(kind, method, route, count=6))
                 await attempted(call(rig))
                 rig.cloud.faults.clear()
-                async with restarted(rig.cloud) as fresh:
-                    answer = await until_ok(partial(call, fresh))
+                async with restarted(rig.cloud, clock=clock) as fresh:
+                    answer = await until_ok(partial(call, fresh), clock=clock)
             else:
-                answer = await until_ok(partial(call, rig))
+                answer = await until_ok(partial(call, rig), clock=clock)
             if name == "create":
                 volume_id = answer.volume_id
                 assert await ids(rig) == [volume_id]

@@ -1,8 +1,10 @@
 """A whole life of a volume, and what it costs the platform."""
 
+import pytest
+
 from csi.pb import csi_pb2 as pb
 from csi.volume_context import PublishContext
-from tests.unit.controller.rig import GIB, LIMIT_S, Rig
+from tests.unit.controller.rig import GIB, LIMIT_S, Rig, restarted
 from thecloud.volumes import serial_of
 
 
@@ -17,41 +19,75 @@ async def live(rig: Rig) -> None:
     assert await rig.volumes() == []
 
 
-async def warm_up(rig: Rig) -> None:
-    """Let the client learn features and nodes, which is not part of any one life."""
-    volume = await rig.create("warm-up")
-    await rig.publish(volume.volume_id)
-    await rig.unpublish(volume.volume_id)
-    await rig.delete(volume.volume_id)
-    rig.reset_calls()
-
-
-async def test_an_extended_life_is_four_calls(extended: Rig):
-    await warm_up(extended)
-    await live(extended)
-    assert extended.calls() == {
+LIVES = {
+    "extended": {
         "POST /volumes": 1,
         "POST /volumes/{ref}/attach": 1,
         "POST /volumes/{ref}/detach": 1,
         "DELETE /volumes/{ref}": 1,
-        "GET /volumes": 1,  # the test's own look at the end
-    }
-
-
-async def test_a_strict_life_is_nine_calls(strict: Rig):
-    await warm_up(strict)
-    await live(strict)
-    seen = strict.calls()
-    assert seen.pop("GET /volumes") == 1  # the test's own look at the end
-    assert sum(seen.values()) == 9
-    assert seen == {
+    },
+    "strict": {
         "POST /volumes": 1,
         "POST /volumes/{ref}/attach": 1,
-        "GET /volumes/{ref}": 4,
+        "GET /volumes/{ref}": 3,
         "POST /volumes/{ref}/detach": 1,
         "GET /snapshots": 1,
         "DELETE /volumes/{ref}": 1,
-    }
+    },
+}
+"""What a life costs when the node is known."""
+WITH_LISTING = {"extended": 5, "strict": 9}
+"""What it costs at most: the node has to be looked up once."""
+
+
+async def cost(rig: Rig, node: str = "node-a") -> dict[str, int]:
+    """Count the calls of one life."""
+    rig.reset_calls()
+    volume = await rig.create("pvc-life")
+    await rig.publish(volume.volume_id, node)
+    await rig.unpublish(volume.volume_id, node)
+    await rig.delete(volume.volume_id)
+    return rig.calls()
+
+
+async def test_a_life_is_four_calls_or_eight_and_one_more_when_the_node_is_not_known(rig: Rig):
+    tier = rig.cloud.cloud.settings.tier.value
+    first = await cost(rig)
+    assert first == {**LIVES[tier], "GET /instances": 1}
+    assert sum(first.values()) == WITH_LISTING[tier]
+    assert await cost(rig) == LIVES[tier]
+
+
+@pytest.mark.parametrize("form", ["name", "uuid"])
+async def test_a_life_looks_the_node_up_once_however_late_its_end_comes(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, form: str
+):
+    """No listing is young enough, neither at the publish nor at the unpublish."""
+    tier = rig.cloud.cloud.settings.tier.value
+    node = "node-a" if form == "name" else rig.cloud.instances["node-a"]
+    await cost(rig)
+    monkeypatch.setattr("controller.nodes.CACHE_S", -1.0)
+    seen = await cost(rig, node)
+    assert sum(seen.values()) <= WITH_LISTING[tier]
+    assert seen.pop("GET /instances", 0) <= 1
+    assert seen == LIVES[tier]
+
+
+async def test_a_strict_unpublish_asks_for_no_listing_where_the_holder_tells(strict: Rig):
+    """A controller that knows nothing yet: a free volume and the holder's own uuid need no other look."""
+    node = strict.cloud.instances["node-a"]
+    free, held = await strict.create("free"), await strict.create("held")
+    await strict.publish(held.volume_id, node)
+    async with restarted(strict.cloud) as fresh:
+        fresh.reset_calls()
+        await fresh.unpublish(free.volume_id, "node-a")
+        await fresh.unpublish(held.volume_id, strict.cloud.instances["node-b"])
+        await fresh.unpublish(held.volume_id, node)
+        assert fresh.calls() == {"GET /volumes/{ref}": 3, "POST /volumes/{ref}/detach": 1}
+
+
+async def test_a_life_gives_what_was_asked_for(rig: Rig):
+    await live(rig)
 
 
 async def test_every_step_repeated_is_the_same_success(rig: Rig):

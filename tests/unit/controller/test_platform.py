@@ -3,9 +3,10 @@ import inspect
 import pytest
 from grpc import StatusCode
 
-from controller.platform import CAUSE_OF_CONFLICT, CAUSE_OF_ERROR, cloud_error
+from controller.platform import CAUSE_OF_CONFLICT, CAUSE_OF_ERROR, cloud_error, open_cloud
 from controller.ports import KIND_OF_CAUSE, Cause
 from csi.errors import STATUS_OF_KIND
+from tests.unit.thecloud.scripted import VOLUME_ID, Platform, ok, soon
 from thecloud import errors
 
 CONCRETE = [
@@ -56,3 +57,29 @@ def test_an_unnamed_conflict_is_only_a_conflict():
 
 def test_a_missing_object_keeps_its_kind():
     assert cloud_error(errors.Missing("x", details={"resource": "zone"}), "y").resource == "zone"
+
+
+@pytest.mark.parametrize(
+    ("status", "instance_id", "in_use"),
+    [
+        ("AVAILABLE", None, False),
+        ("IN-USE", "i", True),
+        ("IN-USE", None, True),
+        ("DETACHING", "i", True),
+        ("DELETING", None, False),
+    ],
+)
+async def test_a_state_that_is_not_known_is_not_free_while_it_names_a_holder(status, instance_id, in_use):
+    row = {"id": VOLUME_ID, "name": "n", "size_gb": 1, "status": status, "instance_id": instance_id}
+    platform = Platform(features=()).on("GET", f"/volumes/{VOLUME_ID}", ok(row))
+    async with platform.client() as client:
+        found = await open_cloud(client).volumes.get(VOLUME_ID, deadline=soon())
+    assert found is not None
+    assert found.in_use is in_use
+
+
+@pytest.mark.parametrize(
+    ("status", "is_answered"), [(500, True), (200, True), (None, False), (408, False), (502, False), (504, False)]
+)
+def test_a_call_is_over_only_when_the_platform_itself_has_answered(status, is_answered):
+    assert cloud_error(errors.UnknownOutcome("x", status=status), "y").is_answered is is_answered
