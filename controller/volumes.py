@@ -9,7 +9,7 @@ from controller import features as offer
 from controller.model import MIN_VOLUME_BYTES, Volume
 from controller.names import Ownership, is_uuid
 from controller.parameters import Changes
-from controller.ports import Cause, Cloud, CloudError
+from controller.ports import Cause, Cloud, CloudError, Lane
 from controller.sizes import check_size, round_up
 from controller.uses import Uses, volume_key
 from csi.errors import CsiError, ErrorKind
@@ -121,9 +121,14 @@ class Volumes:
         await self._delete_by_name(volume_id, deadline=deadline)
 
     async def _delete_by_name(self, volume_id: str, *, deadline: float) -> None:
-        volume = await self._cloud.volumes.get(volume_id, deadline=deadline)
+        volume = await self._cloud.volumes.get(volume_id, lane=Lane.DELETE, deadline=deadline)
         if volume is None:
-            return
+            # The guard compared the tags of a volume that exists, so this read is older, or the volume went since.
+            raise CsiError(
+                ErrorKind.UNKNOWN_OUTCOME,
+                f"volume {volume_id} is there by the platform's refusal to delete it without this cluster's tag, but "
+                "is not found when read; ask again",
+            )
         self._check_owner(volume)
         try:
             await self._cloud.volumes.delete(volume_id, guard=None, deadline=deadline)
@@ -152,7 +157,7 @@ class Volumes:
 
     async def _judge_delete(self, volume_id: str, unclear: CloudError, *, deadline: float) -> None:
         """Find out what a delete did that the platform did not answer clearly."""
-        volume = await self._cloud.volumes.get(volume_id, deadline=deadline)
+        volume = await self._cloud.volumes.get(volume_id, lane=Lane.DELETE, deadline=deadline)
         if volume is None:
             return
         if volume.in_use:
@@ -164,7 +169,7 @@ class Volumes:
 
     async def _look_twice(self, volume_id: str, *, deadline: float) -> Volume | None:
         """Read a volume where reads may be old: it is gone only if it still is a little later."""
-        volume = await self._cloud.volumes.get(volume_id, deadline=deadline)
+        volume = await self._cloud.volumes.get(volume_id, lane=Lane.DELETE, deadline=deadline)
         if volume is not None:
             return volume
         if asyncio.get_running_loop().time() + self._absence_confirm_s >= deadline:
@@ -173,10 +178,10 @@ class Volumes:
                 f"volume {volume_id} was not found once, and there is no time left to look again",
             )
         await asyncio.sleep(self._absence_confirm_s)
-        return await self._cloud.volumes.get(volume_id, deadline=deadline)
+        return await self._cloud.volumes.get(volume_id, lane=Lane.DELETE, deadline=deadline)
 
     async def _check_snapshots(self, volume_id: str, *, deadline: float) -> None:
-        snapshots = await self._cloud.snapshots.all(volume_id=volume_id, deadline=deadline)
+        snapshots = await self._cloud.snapshots.all(volume_id=volume_id, lane=Lane.DELETE, deadline=deadline)
         if snapshots:
             raise CsiError(
                 ErrorKind.PRECONDITION,

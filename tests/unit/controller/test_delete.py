@@ -3,6 +3,7 @@ from grpc import StatusCode
 
 from controller.names import CLUSTER_TAG
 from csi.pb import csi_pb2 as pb
+from devcloud.faults import Fault, Kind
 from tests.unit.controller.rig import OURS, Rig, refused
 
 MISSING = "99999999-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
@@ -82,3 +83,13 @@ async def test_a_volume_id_in_capitals_is_the_same_volume(rig: Rig):
 async def test_delete_without_an_id_is_invalid(rig: Rig):
     call = rig.controller.DeleteVolume(pb.DeleteVolumeRequest())
     assert "volume_id" in await refused(call, StatusCode.INVALID_ARGUMENT)
+
+
+async def test_a_guard_that_refuses_is_not_overruled_by_an_old_read(extended: Rig):
+    """The 412 says that the volume is there; a read from before it was made says "not found"."""
+    extended.cloud.faults.add(Fault(Kind.STALE_READ, "GET", seconds=3600))
+    volume_id = await make(extended, OURS.name("from-before-tags"))
+    assert "not found when read" in await refused(extended.delete(volume_id), StatusCode.UNAVAILABLE)
+    extended.cloud.faults.clear()
+    await extended.delete(volume_id)
+    assert await extended.volumes() == []
