@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from controller.model import Group, NewGroup, SnapshotState
 from controller.names import Ownership, is_uuid
 from controller.ports import Cause, Cloud, CloudError
-from controller.snapshots import foreign
+from controller.snapshots import clear_failed, foreign
 from controller.uses import Uses, group_key, name_key, volume_key
 from csi.errors import CsiError, ErrorKind
 
@@ -33,7 +33,8 @@ class Groups:
         """Give the group of this name, taken now or earlier; it may not be ready yet.
 
         Idempotent by name. Raises CsiError ALREADY_EXISTS when the name belongs to a group of other volumes, NOT_FOUND
-        when one of the volumes does not exist, BUSY, INTERNAL when the platform failed to take it.
+        when one of the volumes does not exist, BUSY, UNKNOWN_OUTCOME after a failed one, which is deleted, so that
+        asking again takes another.
         """
         for volume_id in request.volume_ids:
             if not is_uuid(volume_id):
@@ -56,7 +57,10 @@ class Groups:
                 if failure.cause not in (Cause.KEY_REUSED, Cause.NAME_TAKEN):
                     raise
                 group = await self._find_taken(new, failure, deadline=deadline)
-        return self._fitting(group, new)
+            self._check_fit(group, new)
+            if group.state is SnapshotState.ERROR:
+                await self._clear_failed(group, deadline=deadline)
+        return group
 
     async def delete(self, group_id: str, snapshot_ids: Sequence[str], *, deadline: float) -> None:
         """Delete a group of this cluster with its snapshots; one that is gone is a success.
@@ -69,9 +73,9 @@ class Groups:
         with self._uses.alone(group_key(group_id)):
             if snapshot_ids:
                 group = await self._cloud.groups.get(group_id, deadline=deadline)
-                if group is None:
-                    return
-                _check_members(group, snapshot_ids)
+                # A read may be older than the group, so that only the platform's answer to the delete says "gone".
+                if group is not None:
+                    _check_members(group, snapshot_ids)
             try:
                 await self._cloud.groups.delete(group_id, guard=self._ownership.tag, deadline=deadline)
             except CloudError as failure:
@@ -101,7 +105,16 @@ class Groups:
             ) from failure
         return existing
 
-    def _fitting(self, group: Group, new: NewGroup) -> Group:
+    async def _clear_failed(self, group: Group, *, deadline: float) -> None:
+        """Delete a group that failed: its name and key would give it again for ever. Raises CsiError."""
+        with self._uses.alone(group_key(group.id)):
+            await clear_failed(
+                "group snapshot",
+                group.id,
+                self._cloud.groups.delete(group.id, guard=self._ownership.tag, deadline=deadline),
+            )
+
+    def _check_fit(self, group: Group, new: NewGroup) -> None:
         if not self._ownership.owns(group.name, group.tags):
             raise CsiError(
                 ErrorKind.ALREADY_EXISTS,
@@ -114,13 +127,6 @@ class Groups:
                 f"group snapshot {group.id} ({group.name}) exists already and is of the volumes {', '.join(members)}, "
                 f"asked for are {', '.join(new.volume_ids)} (source_volume_ids)",
             )
-        if group.state is SnapshotState.ERROR:
-            raise CsiError(
-                ErrorKind.INTERNAL,
-                f"group snapshot {group.id} ({group.name}) failed at the platform; delete the VolumeGroupSnapshot and "
-                "take another one",
-            )
-        return group
 
 
 def _check_members(group: Group, snapshot_ids: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
 """Rules for snapshots: taken once per name, deleted only with this cluster's mark."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from controller.model import NewSnapshot, Snapshot, SnapshotState
 from controller.names import Ownership, is_uuid
@@ -9,6 +10,9 @@ from controller.ports import Cause, Cloud, CloudError
 from controller.topology import Requirement, candidate_zones
 from controller.uses import Uses, name_key, snapshot_key, volume_key
 from csi.errors import CsiError, ErrorKind
+
+ZONES_CACHE_S = 60.0
+"""How old the list of zones may be that has a zone; one that it lacks is looked for in a fresh one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +37,8 @@ class Snapshots:
         """Give the snapshot of this name, taken now or earlier; it may not be ready yet.
 
         Idempotent by name. Raises CsiError ALREADY_EXISTS when the name belongs to a snapshot of another volume,
-        NOT_FOUND for the volume, EXHAUSTED (also for zones that do not exist), BUSY, INTERNAL when the platform failed
-        to take it.
+        NOT_FOUND for the volume, EXHAUSTED (also for zones that do not exist), BUSY, UNKNOWN_OUTCOME after a failed
+        one, which is deleted, so that asking again takes another.
         """
         if not is_uuid(request.volume_id):
             raise _missing_source(request.volume_id)
@@ -57,7 +61,10 @@ class Snapshots:
                 if failure.cause not in (Cause.KEY_REUSED, Cause.NAME_TAKEN):
                     raise
                 snapshot = await self._find_taken(new, failure, deadline=deadline)
-        return self._fitting(snapshot, new)
+            self._check_fit(snapshot, new)
+            if snapshot.state is SnapshotState.ERROR:
+                await self._clear_failed(snapshot, deadline=deadline)
+        return snapshot
 
     async def delete(self, snapshot_id: str, *, deadline: float) -> None:
         """Delete a snapshot of this cluster; one that is gone is a success.
@@ -106,12 +113,14 @@ class Snapshots:
         (first, *others) = candidate_zones(requirement, "")
         if not first or not requirement.requisite:
             return
-        existing = await self._cloud.offer.zones(deadline=deadline)
-        if existing.isdisjoint((first, *others)):
-            raise CsiError(
-                ErrorKind.EXHAUSTED,
-                f"accessibility_requirements: none of the zones {', '.join((first, *others))} exists at the platform",
-            )
+        for max_age_s in (ZONES_CACHE_S, 0.0):
+            existing = await self._cloud.offer.zones(max_age_s=max_age_s, deadline=deadline)
+            if not existing.isdisjoint((first, *others)):
+                return
+        raise CsiError(
+            ErrorKind.EXHAUSTED,
+            f"accessibility_requirements: none of the zones {', '.join((first, *others))} exists at the platform",
+        )
 
     async def _look(self, snapshot_id: str, *, deadline: float) -> Snapshot | None:
         if not is_uuid(snapshot_id):
@@ -128,7 +137,16 @@ class Snapshots:
             ) from failure
         return existing
 
-    def _fitting(self, snapshot: Snapshot, new: NewSnapshot) -> Snapshot:
+    async def _clear_failed(self, snapshot: Snapshot, *, deadline: float) -> None:
+        """Delete a snapshot that failed: its name and key would give it again for ever. Raises CsiError."""
+        with self._uses.alone(snapshot_key(snapshot.id)):
+            await clear_failed(
+                "snapshot",
+                snapshot.id,
+                self._cloud.snapshots.delete(snapshot.id, guard=self._ownership.tag, deadline=deadline),
+            )
+
+    def _check_fit(self, snapshot: Snapshot, new: NewSnapshot) -> None:
         if not self._ownership.owns(snapshot.name, snapshot.tags):
             raise CsiError(
                 ErrorKind.ALREADY_EXISTS,
@@ -140,13 +158,23 @@ class Snapshots:
                 f"snapshot {snapshot.id} ({snapshot.name}) exists already and is of volume {snapshot.volume_id}, asked "
                 f"for is {new.volume_id} (source_volume_id)",
             )
-        if snapshot.state is SnapshotState.ERROR:
-            raise CsiError(
-                ErrorKind.INTERNAL,
-                f"snapshot {snapshot.id} ({snapshot.name}) failed at the platform; delete the VolumeSnapshot and take "
-                "another one",
-            )
-        return snapshot
+
+
+async def clear_failed(kind: str, object_id: str, delete: Awaitable[None]) -> NoReturn:
+    """Run the guarded delete of an object that the platform failed to make; raises CsiError, also when it worked."""
+    came_to = "was deleted; asking again takes another one"
+    try:
+        await delete
+    except CloudError as failure:
+        if failure.cause is Cause.GUARD:
+            raise foreign(kind, object_id) from failure
+        if failure.cause is not Cause.MISSING:
+            came_to = f"could not be deleted, which has to be before another one is taken: {failure.message}; ask again"
+    raise CsiError(
+        ErrorKind.UNKNOWN_OUTCOME,
+        f"{kind} {object_id} failed at the platform and {came_to}. If this repeats, the platform's storage has to be "
+        "looked at.",
+    )
 
 
 def foreign(kind: str, object_id: str) -> CsiError:

@@ -2,6 +2,7 @@ import pytest
 from grpc import StatusCode
 
 from csi.pb import csi_pb2 as pb
+from devcloud.faults import Fault, Kind
 from tests.unit.controller.rig import LIMIT_S, Rig, refused
 
 MISSING = "99999999-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
@@ -99,3 +100,22 @@ async def test_a_strict_platform_has_no_groups_to_offer(strict: Rig):
     one, _ = await two(strict)
     for call in (take(strict, one), read(strict, MISSING), drop(strict, MISSING)):
         assert "snapshot.group" in await refused(call, StatusCode.UNIMPLEMENTED)
+
+
+async def test_an_old_read_does_not_say_that_a_group_is_deleted(extended: Rig):
+    one, other = await two(extended)
+    extended.cloud.faults.add(Fault(Kind.STALE_READ, "GET", seconds=3600))
+    group = await take(extended, one, other)
+    await drop(extended, group.group_snapshot_id, *(member.snapshot_id for member in group.snapshots))
+    extended.cloud.faults.clear()
+    assert await extended.snapshots() == []
+
+
+async def test_a_group_that_failed_is_deleted_so_that_the_next_try_takes_another(extended: Rig):
+    one, other = await two(extended)
+    failed = await take(extended, one, other)
+    await extended.cloud.cloud.store.write(lambda db: db.execute("UPDATE snapshot_groups SET status = 'ERROR'"))
+    message = await refused(take(extended, one, other), StatusCode.UNAVAILABLE)
+    assert failed.group_snapshot_id in message
+    assert await extended.snapshots() == []
+    assert (await take(extended, one, other)).group_snapshot_id != failed.group_snapshot_id

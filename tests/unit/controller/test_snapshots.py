@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from grpc import StatusCode
 from controller.names import CLUSTER_TAG
 from controller.topology import ZONE_KEY
 from csi.pb import csi_pb2 as pb
+from devcloud.faults import Fault, Kind
 from tests.unit.controller.rig import GIB, LIMIT_S, OURS, Rig, from_snapshot, refused, running_rig
 
 MISSING = "99999999-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
@@ -174,3 +176,58 @@ async def test_a_snapshot_reaches_every_zone_that_exists(tmp_path: Path):
         )
         assert "nowhere" in message
         assert len(await rig.snapshots()) == 1
+
+
+async def fail_all(rig: Rig) -> None:
+    await rig.cloud.cloud.store.write(lambda db: db.execute("UPDATE snapshots SET status = 'ERROR'"))
+
+
+async def test_a_snapshot_that_failed_is_deleted_so_that_the_next_try_takes_another(extended: Rig):
+    volume = await extended.create()
+    failed = await extended.snapshot(volume.volume_id)
+    await fail_all(extended)
+    message = await refused(extended.snapshot(volume.volume_id), StatusCode.UNAVAILABLE)
+    assert failed.snapshot_id in message
+    assert "was deleted" in message
+    assert await extended.snapshots() == []
+    assert (await extended.snapshot(volume.volume_id)).snapshot_id != failed.snapshot_id
+
+
+async def test_a_failed_snapshot_that_cannot_be_deleted_is_told_and_asked_for_again(extended: Rig):
+    volume = await extended.create()
+    await extended.snapshot(volume.volume_id)
+    await fail_all(extended)
+    extended.cloud.faults.add(Fault(Kind.ERROR_BEFORE, "DELETE", "/snapshots/{id}"))
+    assert "could not be deleted" in await refused(extended.snapshot(volume.volume_id), StatusCode.UNAVAILABLE)
+
+
+async def test_a_failed_snapshot_without_this_clusters_tag_is_kept(extended: Rig):
+    volume = await extended.create()
+    body = {"volume_id": volume.volume_id, "name": OURS.name("snap-1")}
+    await extended.platform("POST", "/snapshots", json=body)
+    await fail_all(extended)
+    await refused(extended.snapshot(volume.volume_id), StatusCode.FAILED_PRECONDITION)
+    assert len(await extended.snapshots()) == 1
+
+
+async def test_many_snapshots_ask_for_the_zones_once(tmp_path: Path):
+    async with running_rig(tmp_path, zones=("a", "b")) as rig:
+        volumes = [await rig.create(f"v{number}") for number in range(10)]
+        rig.reset_calls()
+        await asyncio.gather(
+            *(
+                rig.snapshot(volume.volume_id, f"s{number}", accessibility_requirements=reach("a"))
+                for number, volume in enumerate(volumes)
+            )
+        )
+        await rig.snapshot(volumes[0].volume_id, "later", accessibility_requirements=reach("b"))
+        assert rig.calls()["GET /zones"] == 1
+
+
+async def test_a_zone_that_the_remembered_list_lacks_is_looked_for_again(tmp_path: Path):
+    async with running_rig(tmp_path, zones=("a", "b")) as rig:
+        volume = await rig.create()
+        await rig.snapshot(volume.volume_id, "one", accessibility_requirements=reach("a"))
+        rig.client.capacity._known_zones = rig.client.capacity._known_zones[:1]
+        await rig.snapshot(volume.volume_id, "two", accessibility_requirements=reach("b"))
+        assert rig.calls()["GET /zones"] == 2
