@@ -5,14 +5,14 @@ become a volume with other properties than were asked for.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from controller import features as offer
 from controller.names import RESERVED_TAG_PREFIX
 from csi.errors import CsiError, ErrorKind
-from csi.volume_context import parse_mkfs_options
+from csi.mkfs_options import parse_mkfs_options
 
 MAX_TAGS = 32
 MAX_TAG_VALUE = 255
@@ -20,6 +20,8 @@ _TAG_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 _TAG_VALUE = re.compile(rf"[^\x00-\x1f\x7f]{{0,{MAX_TAG_VALUE}}}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _KUBERNETES = "csi.storage.k8s.io/"
+FILE_SYSTEMS = ("ext4", "xfs", "btrfs")
+"""What the node plugin can make and mount; an empty type means the first."""
 
 
 class Scope(Enum):
@@ -49,6 +51,8 @@ MKFS_OPTIONS = "mkfsOptions"
 PERFORMANCE_CLASS = "performanceClass"
 TAGS = "tags"
 ZONE = "zone"
+FS_TYPE = "fsType"
+PREFIXED_FS_TYPE = _KUBERNETES + "fstype"
 
 
 def _added(name: str, tag: str, *scopes: Scope) -> Parameter:
@@ -65,9 +69,8 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         MKFS_OPTIONS,
         (Scope.VOLUME,),
-        "words separated by spaces",
-        "extra arguments of mkfs at the first mount, such as `-m 0 -i 16384`; letters, digits and `_=,.:^-` only, and "
-        "nothing that would force, trim or redirect",
+        "pairs of option and value, separated by spaces",
+        "extra arguments of mkfs at the first mount, such as `-m 0 -i 16384`; those in the table below",
     ),
     Parameter(
         PERFORMANCE_CLASS,
@@ -93,7 +96,13 @@ PARAMETERS: tuple[Parameter, ...] = (
         feature=offer.ZONE,
     ),
     Parameter(
-        _KUBERNETES + "fstype",
+        FS_TYPE,
+        (Scope.VOLUME,),
+        "`ext4`, `xfs` or `btrfs`",
+        f"file system of the volume (default `ext4`); the short form of `{PREFIXED_FS_TYPE}`",
+    ),
+    Parameter(
+        PREFIXED_FS_TYPE,
         (Scope.VOLUME,),
         "`ext4`, `xfs` or `btrfs`",
         "file system of the volume (default `ext4`); read by the provisioner, which hands it on with each call",
@@ -129,17 +138,22 @@ class VolumeParameters:
 
 
 def read_volume_parameters(
-    parameters: Mapping[str, str], mutable: Mapping[str, str], features: frozenset[str]
+    parameters: Mapping[str, str],
+    mutable: Mapping[str, str],
+    features: frozenset[str],
+    fs_types: Sequence[str] = (),
 ) -> VolumeParameters:
     """Read a StorageClass and, over it, a VolumeAttributesClass.
 
-    Raises CsiError INVALID naming the key and, for an unknown one, the known ones.
+    `fs_types` are the file systems that the capabilities ask for; raw volumes have none. Raises CsiError INVALID
+    naming the key and, for an unknown one, the known ones.
     """
     known = _check_keys(parameters, Scope.VOLUME, "parameters", features)
+    wanted = _fs_types(parameters, fs_types)
     changes = read_changes(mutable, features)
     tags = _added_tags(parameters, known, features) | _tags(parameters, "parameters")
     return VolumeParameters(
-        mkfs_options=parse_mkfs_options(_plain(parameters, MKFS_OPTIONS)),
+        mkfs_options=parse_mkfs_options(_plain(parameters, MKFS_OPTIONS), wanted),
         performance_class=changes.performance_class or _word(parameters, PERFORMANCE_CLASS, "parameters"),
         tags={key: value for key, value in (tags | dict(changes.tags)).items() if value},
         zone=_word(parameters, ZONE, "parameters"),
@@ -169,9 +183,10 @@ def _check_keys(
     for key in sorted(given):
         row = known.get(key)
         if row is None:
-            if key.startswith(_KUBERNETES):
-                continue
-            names = ", ".join(name for name in known if not name.startswith(_KUBERNETES))
+            # The provisioner reads what it knows under this prefix, secrets among them, and hands on no more than the
+            # names of its objects. What else stands there is misspelt.
+            is_prefixed = key.startswith(_KUBERNETES)
+            names = ", ".join(name for name in known if is_prefixed or not name.startswith(_KUBERNETES))
             raise CsiError(
                 ErrorKind.INVALID, f"{field_name}[{key[:80]!r}] is not known; a {scope.value} understands {names}"
             )
@@ -181,6 +196,30 @@ def _check_keys(
                 f"{field_name}[{key!r}] cannot be had: the platform does not announce {row.feature}",
             )
     return known
+
+
+def _fs_types(given: Mapping[str, str], asked: Sequence[str]) -> tuple[str, ...]:
+    """Give the file systems that the volume may hold, those of the capabilities and of the parameters being the same.
+
+    The provisioner takes the parameter into the capabilities; another caller that does not would get a file system
+    other than the one that the class names.
+    """
+    wanted = list(dict.fromkeys(asked))
+    for key in (FS_TYPE, PREFIXED_FS_TYPE):
+        fs_type = _plain(given, key)
+        if fs_type and fs_type not in FILE_SYSTEMS:
+            raise CsiError(
+                ErrorKind.INVALID, f"parameters[{key!r}] is {fs_type[:80]!r}; {', '.join(FILE_SYSTEMS)} can be had"
+            )
+        if fs_type and any(other != fs_type for other in wanted):
+            raise CsiError(
+                ErrorKind.INVALID,
+                f"parameters[{key!r}] is {fs_type!r}, but the other parameters or volume_capabilities ask for "
+                f"{', '.join(wanted)}; give the same file system everywhere",
+            )
+        if fs_type and not wanted:
+            wanted.append(fs_type)
+    return tuple(wanted)
 
 
 def _added_tags(given: Mapping[str, str], known: dict[str, Parameter], features: frozenset[str]) -> dict[str, str]:

@@ -3,13 +3,13 @@
 Errors name the field. What the platform can do is not known here, except where a parameter depends on a feature.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from controller.creation import VolumeRequest
 from controller.groups import GroupRequest
 from controller.model import Source, SourceKind
 from controller.names import is_uuid
-from controller.parameters import Scope, read_tags, read_volume_parameters
+from controller.parameters import FILE_SYSTEMS, Scope, read_tags, read_volume_parameters
 from controller.snapshots import SnapshotRequest
 from controller.topology import Requirement
 from csi.capability import Capability, parse_capabilities, parse_capability
@@ -26,21 +26,21 @@ from csi.validate import (
     volume_id,
 )
 
-FILE_SYSTEMS = ("ext4", "xfs", "btrfs")
-"""What the node plugin can make and mount; an empty type means the first."""
 MAX_GROUP_MEMBERS = 256
 
 
 def read_create_volume(request: csi_pb2.CreateVolumeRequest, features: frozenset[str]) -> VolumeRequest:
     """Read CreateVolume. Raises CsiError INVALID naming the field."""
     name = object_name(request.name)
-    for index, capability in enumerate(parse_capabilities(request.volume_capabilities, "volume_capabilities")):
+    capabilities = parse_capabilities(request.volume_capabilities, "volume_capabilities")
+    for index, capability in enumerate(capabilities):
         check_usable(capability, f"volume_capabilities[{index}]")
     sizes = bytes_range(request.capacity_range)
     parameters = read_volume_parameters(
         string_map(request.parameters, "parameters"),
         string_map(request.mutable_parameters, "mutable_parameters"),
         features,
+        fs_types_of(capabilities),
     )
     return VolumeRequest(
         csi_name=name,
@@ -112,6 +112,11 @@ def problem_of(capability: Capability) -> str:
     if not capability.block and capability.fs_type and capability.fs_type not in FILE_SYSTEMS:
         return f"mount.fs_type is {shown(capability.fs_type)}; {', '.join(FILE_SYSTEMS)} can be had"
     return ""
+
+
+def fs_types_of(capabilities: Iterable[Capability]) -> tuple[str, ...]:
+    """Give the file systems that capabilities ask for; raw volumes have none."""
+    return tuple(capability.fs_type or FILE_SYSTEMS[0] for capability in capabilities if not capability.block)
 
 
 def read_topology(topology: csi_pb2.Topology, field: str) -> dict[str, str]:

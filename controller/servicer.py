@@ -18,6 +18,7 @@ from controller.paging import Place, take_page
 from controller.parameters import read_changes, read_volume_parameters
 from controller.requests import (
     check_usable,
+    fs_types_of,
     problem_of,
     read_capability,
     read_create_snapshot,
@@ -78,8 +79,8 @@ class ControllerServicer(csi_pb2_grpc.ControllerServicer):
     ) -> csi_pb2.ControllerPublishVolumeResponse:
         """Attach a volume to the instance behind a node."""
         wanted, node = volume_id(request.volume_id), node_id(request.node_id)
-        read_capability(request)
-        VolumeContext.from_wire(string_map(request.volume_context, "volume_context"))
+        capability = read_capability(request)
+        VolumeContext.from_wire(string_map(request.volume_context, "volume_context"), fs_types_of((capability,)))
         volume = await self._rules.attachments.publish(
             wanted, node, read_only=request.readonly, deadline=self._deadline(context)
         )
@@ -102,7 +103,9 @@ class ControllerServicer(csi_pb2_grpc.ControllerServicer):
         capabilities = parse_capabilities(request.volume_capabilities, "volume_capabilities")
         features = await self._features(deadline)
         await self._rules.volumes.get(wanted, deadline=deadline)
-        problem = next(filter(None, map(problem_of, capabilities)), "") or _parameter_problem(request, features)
+        problem = next(filter(None, map(problem_of, capabilities)), "") or _parameter_problem(
+            request, fs_types_of(capabilities), features
+        )
         if problem:
             return csi_pb2.ValidateVolumeCapabilitiesResponse(message=problem)
         return csi_pb2.ValidateVolumeCapabilitiesResponse(
@@ -143,13 +146,17 @@ class ControllerServicer(csi_pb2_grpc.ControllerServicer):
         """Say what can still be provisioned with these parameters in this zone."""
         deadline = self._deadline(context)
         features = await self._offering("GET_CAPACITY", deadline)
-        parameters = read_volume_parameters(string_map(request.parameters, "parameters"), {}, features)
-        usable = [
-            not problem_of(parse_capability(capability, f"volume_capabilities[{index}]"))
+        capabilities = [
+            parse_capability(capability, f"volume_capabilities[{index}]")
             for index, capability in enumerate(request.volume_capabilities)
         ]
+        usable = [capability for capability in capabilities if not problem_of(capability)]
+        parameters = read_volume_parameters(
+            string_map(request.parameters, "parameters"), {}, features, fs_types_of(usable)
+        )
         segments = read_topology(request.accessible_topology, "accessible_topology")
-        found = await measure(self._rules.cloud, parameters, segments, can_be_used=all(usable), deadline=deadline)
+        can_be_used = len(usable) == len(capabilities)
+        found = await measure(self._rules.cloud, parameters, segments, can_be_used=can_be_used, deadline=deadline)
         response = csi_pb2.GetCapacityResponse(available_capacity=found.available_bytes)
         response.minimum_volume_size.value = found.minimum_volume_bytes
         response.maximum_volume_size.value = found.maximum_volume_bytes
@@ -272,13 +279,16 @@ def _paging(max_entries: int, token: str) -> tuple[int, str]:
     return page_size(max_entries), optional_text(token, "starting_token", max_bytes=MAX_TOKEN_BYTES)
 
 
-def _parameter_problem(request: csi_pb2.ValidateVolumeCapabilitiesRequest, features: frozenset[str]) -> str:
+def _parameter_problem(
+    request: csi_pb2.ValidateVolumeCapabilitiesRequest, fs_types: Sequence[str], features: frozenset[str]
+) -> str:
     try:
-        VolumeContext.from_wire(string_map(request.volume_context, "volume_context"))
+        VolumeContext.from_wire(string_map(request.volume_context, "volume_context"), fs_types)
         read_volume_parameters(
             string_map(request.parameters, "parameters"),
             string_map(request.mutable_parameters, "mutable_parameters"),
             features,
+            fs_types,
         )
     except CsiError as error:
         return error.message

@@ -6,10 +6,11 @@ neither and checks each value again.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from csi.errors import CsiError, ErrorKind
+from csi.mkfs_options import parse_mkfs_options
 
 PREFIX = "csi.thecloud.io/"
 
@@ -19,9 +20,6 @@ SERIAL_KEY = PREFIX + "serial"
 SIZE_BYTES_KEY = PREFIX + "size-bytes"
 ALLOCATED_BYTES_KEY = PREFIX + "allocated-bytes"
 
-MAX_MKFS_OPTIONS = 32
-_MKFS_WORD = re.compile(r"(?:-?[A-Za-z0-9]|\^)[A-Za-z0-9_=,.:^-]{0,127}")
-_FORBIDDEN_MKFS_WORDS = re.compile(r"-[FfnVUpP].*|.*(^|,)(discard|offset=|name=|file=|device=).*")
 SERIAL_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -30,7 +28,7 @@ class VolumeContext:
     """Facts about a volume that never change after its creation."""
 
     mkfs_options: tuple[str, ...] = ()
-    """Extra arguments of mkfs, each one word."""
+    """Extra arguments of mkfs, each one word, as `csi.mkfs_options` allows them."""
     source: str = ""
     """Empty, or `snapshot:<id>` / `volume:<id>`: the volume came with content and is never formatted."""
 
@@ -44,12 +42,14 @@ class VolumeContext:
         return wire
 
     @classmethod
-    def from_wire(cls, wire: Mapping[str, str]) -> "VolumeContext":
+    def from_wire(cls, wire: Mapping[str, str], fs_types: Iterable[str] = ()) -> "VolumeContext":
         """Read the map that Kubernetes hands back; keys of others (provisioner identity …) are ignored.
 
-        Raises CsiError INVALID for a value of ours that is malformed.
+        `fs_types` are the file systems that the volume is to hold; none for a raw one. Raises CsiError INVALID for a
+        value of ours that is malformed.
         """
-        return cls(mkfs_options=parse_mkfs_options(wire.get(MKFS_OPTIONS_KEY, "")), source=wire.get(SOURCE_KEY, ""))
+        options = parse_mkfs_options(wire.get(MKFS_OPTIONS_KEY, ""), fs_types)
+        return cls(mkfs_options=options, source=wire.get(SOURCE_KEY, ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,24 +88,6 @@ class PublishContext:
             size_bytes=_bytes(wire, SIZE_BYTES_KEY),
             allocated_bytes=None if allocated is None else _bytes(wire, ALLOCATED_BYTES_KEY),
         )
-
-
-def parse_mkfs_options(text: str) -> tuple[str, ...]:
-    """Split and check extra arguments of mkfs (StorageClass parameter `mkfsOptions`).
-
-    Words are plain (letters, digits and `_=,.:^-`), so none can name a path or another device; options that would
-    override a safety check or the way this driver runs mkfs are refused. Raises CsiError INVALID naming the word.
-    """
-    words = tuple(text.split())
-    if len(words) > MAX_MKFS_OPTIONS:
-        raise CsiError(ErrorKind.INVALID, f"mkfsOptions has {len(words)} words; at most {MAX_MKFS_OPTIONS} are allowed")
-    for word in words:
-        if not _MKFS_WORD.fullmatch(word) or _FORBIDDEN_MKFS_WORDS.fullmatch(word):
-            raise CsiError(
-                ErrorKind.INVALID,
-                f"mkfsOptions: {word[:80]!r} is not allowed; see the reference of parameters",
-            )
-    return words
 
 
 def _bytes(wire: Mapping[str, str], key: str) -> int:

@@ -134,7 +134,7 @@ class FsRequest:
     """Serial of the volume, as `Devices.find` was asked for."""
     fs_type: str = "ext4"
     mkfs_options: tuple[str, ...] = ()
-    """Extra arguments of mkfs, already checked by `csi.volume_context.parse_mkfs_options`."""
+    """Extra arguments of mkfs, already checked by `csi.mkfs_options.parse_mkfs_options`."""
     read_only: bool = False
     has_source: bool = False
     """The volume came from a snapshot or another volume and is never formatted."""

@@ -32,12 +32,15 @@ def read_stage(request: csi_pb2.NodeStageVolumeRequest) -> StageRequest:
     staging_path = absolute_path(request.staging_target_path, "staging_target_path")
     capability, flags = _read_capability(request)
     publish_context = PublishContext.from_wire(string_map(request.publish_context, "publish_context"))
-    volume_context = VolumeContext.from_wire(string_map(request.volume_context, "volume_context"))
+    fs_type = "" if capability.block else parse_fs_type(capability.fs_type).value
+    volume_context = VolumeContext.from_wire(
+        string_map(request.volume_context, "volume_context"), (fs_type,) if fs_type else ()
+    )
     return StageRequest(
         volume_id=volume,
         staging_path=staging_path,
         block=capability.block,
-        fs_type="" if capability.block else parse_fs_type(capability.fs_type).value,
+        fs_type=fs_type,
         mount_flags=flags,
         access_mode=capability.access_mode.name,
         read_only=capability.access_mode.is_read_only or asks_read_only(flags),

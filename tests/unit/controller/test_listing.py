@@ -94,7 +94,7 @@ async def validate(rig: Rig, volume_id: str, *capabilities: pb.VolumeCapability,
 
 async def test_usable_capabilities_are_confirmed_word_for_word(rig: Rig):
     volume = await rig.create(parameters={"mkfsOptions": "-m 0"})
-    wanted = [capability(), capability(block=True), capability(MODES.SINGLE_NODE_SINGLE_WRITER, fs_type="xfs")]
+    wanted = [capability(), capability(block=True), capability(MODES.SINGLE_NODE_SINGLE_WRITER, fs_type="ext4")]
     answer = await validate(
         rig, volume.volume_id, *wanted, parameters={"mkfsOptions": "-m 0"}, volume_context=volume.volume_context
     )
@@ -110,7 +110,10 @@ async def test_what_cannot_be_had_is_not_confirmed_and_says_why(rig: Rig):
     unknown = await validate(rig, volume.volume_id, parameters={"colour": "red"})
     context = await validate(rig, volume.volume_id, volume_context={"csi.thecloud.io/mkfs-options": "-F"})
     foreign = await validate(rig, volume.volume_id, capability(fs_type="ntfs"))
-    for answer, word in ((several, "MULTI_NODE"), (unknown, "colour"), (context, "mkfsOptions"), (foreign, "ntfs")):
+    options = {"mkfsOptions": "-i 16384"}
+    other = await validate(rig, volume.volume_id, capability(), capability(fs_type="xfs"), parameters=options)
+    found = ((several, "MULTI_NODE"), (unknown, "colour"), (context, "mkfsOptions"), (foreign, "ntfs"), (other, "xfs"))
+    for answer, word in found:
         assert not answer.HasField("confirmed")
         assert word in answer.message
 

@@ -14,10 +14,13 @@ NONE: frozenset[str] = frozenset()
 
 
 def refusal(
-    parameters: Mapping[str, str], mutable: Mapping[str, str] | None = None, features: frozenset[str] = ALL
+    parameters: Mapping[str, str],
+    mutable: Mapping[str, str] | None = None,
+    features: frozenset[str] = ALL,
+    fs_types: tuple[str, ...] = (),
 ) -> str:
     with pytest.raises(CsiError) as caught:
-        read_volume_parameters(parameters, mutable or {}, features)
+        read_volume_parameters(parameters, mutable or {}, features, fs_types)
     assert caught.value.kind is ErrorKind.INVALID
     return caught.value.message
 
@@ -29,7 +32,7 @@ def test_a_full_storage_class_is_read_into_its_types():
             "performanceClass": "fast",
             "tags": "team=db, stage=prod",
             "zone": "z1",
-            "csi.storage.k8s.io/fstype": "xfs",
+            "csi.storage.k8s.io/fstype": "ext4",
             "csi.storage.k8s.io/pvc/name": "data",
             "csi.storage.k8s.io/pvc/namespace": "shop",
         },
@@ -58,15 +61,44 @@ def test_what_the_sidecars_add_is_dropped_where_there_are_no_tags():
     assert read_volume_parameters({"csi.storage.k8s.io/pvc/name": "data"}, {}, NONE).tags == {}
 
 
-def test_a_key_that_the_sidecars_may_add_one_day_is_no_error():
-    assert read_volume_parameters({"csi.storage.k8s.io/new": "x"}, {}, ALL).tags == {}
+@pytest.mark.parametrize("key", ["csi.storage.k8s.io/fsType", "csi.storage.k8s.io/pvc/Name", "csi.storage.k8s.io/"])
+def test_a_misspelt_key_of_the_sidecars_is_named_with_the_known_ones(key):
+    message = refusal({key: "x"})
+    assert repr(key) in message
+    assert "csi.storage.k8s.io/fstype" in message
+    with pytest.raises(CsiError, match="volumesnapshot/name"):
+        read_tags({key: "x"}, Scope.SNAPSHOT, ALL)
+    assert repr(key) in refusal({}, {key: "x"})
+
+
+@pytest.mark.parametrize("key", ["fsType", "csi.storage.k8s.io/fstype"])
+def test_the_file_system_of_a_class_is_that_of_the_capabilities(key):
+    assert read_volume_parameters({key: "xfs"}, {}, ALL, ("xfs",)) == read_volume_parameters({}, {}, ALL, ("xfs",))
+    assert read_volume_parameters({key: "ext4"}, {}, ALL, ("ext4",)).mkfs_options == ()
+    assert read_volume_parameters({key: "xfs"}, {}, ALL).mkfs_options == ()
+    assert f"parameters[{key!r}] is 'xfs'" in refusal({key: "xfs"}, fs_types=("ext4",))
+    assert f"parameters[{key!r}] is 'ntfs'; ext4, xfs, btrfs" in refusal({key: "ntfs"})
+
+
+def test_two_file_systems_in_one_class_are_refused():
+    both = {"fsType": "xfs", "csi.storage.k8s.io/fstype": "ext4"}
+    assert "the same file system everywhere" in refusal(both)
+    assert read_volume_parameters(both | {"fsType": "ext4"}, {}, ALL).tags == {}
+
+
+def test_mkfs_options_are_those_of_the_file_system_that_is_asked_for():
+    xfs = {"mkfsOptions": "-m reflink=0"}
+    assert read_volume_parameters(xfs, {}, ALL, ("xfs",)).mkfs_options == ("-m", "reflink=0")
+    assert read_volume_parameters(xfs, {}, ALL).mkfs_options == ("-m", "reflink=0")
+    assert "for ext4" in refusal(xfs, fs_types=("ext4",))
+    assert "for btrfs" in refusal(xfs | {"fsType": "btrfs"})
 
 
 @pytest.mark.parametrize("key", ["perfomanceClass", "Tags", "", "mkfs-options", "x" * 10_000])
 def test_an_unknown_key_is_named_with_the_known_ones(key):
     message = refusal({key: "x"})
     assert repr(key[:80]) in message
-    assert "mkfsOptions, performanceClass, tags, zone" in message
+    assert "mkfsOptions, performanceClass, tags, zone, fsType" in message
 
 
 def test_an_unknown_mutable_key_is_named():
