@@ -207,7 +207,8 @@ async def test_figures_of_a_dead_mount_are_an_error(host: FakeHost, target: Path
 async def test_disks_that_hang_do_not_keep_the_plugin_from_answering_for_others() -> None:
     let_go = threading.Event()
     async with this_host(SilentObserver()):
-        hung = [asyncio.ensure_future(asyncio.to_thread(let_go.wait, 30)) for _ in range(DISK_THREADS - 1)]
+        loop = asyncio.get_running_loop()
+        hung = [loop.run_in_executor(None, let_go.wait, 30) for _ in range(DISK_THREADS - 1)]
         try:
             async with asyncio.timeout(10):
                 assert await asyncio.to_thread(lambda: "answered") == "answered"
