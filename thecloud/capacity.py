@@ -4,11 +4,15 @@ from typing import TypeVar
 
 from thecloud.call import Call, Decoder, Exchange, Lane, Params, Repeat, decoder_of, read_list, read_object
 from thecloud.errors import Unsupported
-from thecloud.listing import Listing
+from thecloud.flight import Flight
 from thecloud.resource import FeaturesSource, loop_time
 from thecloud.wire import Capacity, PerformanceClass, Zone
 
 T = TypeVar("T")
+
+ZONES_LIMIT_S = 60.0
+"""Time of one listing of zones; each of those who wait for it has a deadline of its own."""
+_NEVER = float("-inf")
 
 _CAPACITY = decoder_of(Capacity)
 _CLASSES = decoder_of(tuple[PerformanceClass, ...])
@@ -18,16 +22,18 @@ _ZONES = decoder_of(tuple[Zone, ...])
 class StorageCapacity:
     """What storage can be had. Every method takes `deadline` (loop time) and raises PlatformError."""
 
-    def __init__(self, exchange: Exchange, features: FeaturesSource, *, listing_window_s: float) -> None:
+    def __init__(self, exchange: Exchange, features: FeaturesSource) -> None:
         self._exchange = exchange
         self._features = features
-        self._zones: Listing[Zone] = Listing(self._fetch_zones, window_s=listing_window_s, name="GET /zones")
-        self._known_zones: tuple[Zone, ...] = ()
-        self._zones_asked_at = float("-inf")
+        self._asking: Flight[tuple[Zone, ...]] | None = None
+        self._asking_since = _NEVER
+        self._zones: tuple[Zone, ...] = ()
+        self._zones_as_of = _NEVER
 
     async def aclose(self) -> None:
         """Stop a listing that is under way."""
-        await self._zones.aclose()
+        if self._asking is not None:
+            await self._asking.aclose()
 
     async def get(self, *, deadline: float, zone: str = "", performance_class: str = "") -> Capacity:
         """Give what is left, in one zone and class or in all."""
@@ -43,16 +49,21 @@ class StorageCapacity:
     async def zones(self, *, deadline: float, max_age_s: float = 0.0) -> tuple[Zone, ...]:
         """Give the places as of at most `max_age_s` ago; callers at one time share one listing."""
         await self._need("instance.zone", deadline)
-        if self._zones_asked_at <= loop_time() - max_age_s:
-            return await self._zones.get((), deadline=deadline, lane=Lane.CREATE)
-        return self._known_zones
+        oldest = loop_time() - max_age_s
+        if self._zones_as_of > oldest:
+            return self._zones
+        if self._asking is None or self._asking.is_over or self._asking_since <= oldest:
+            self._asking_since = loop_time()
+            self._asking = Flight(self._ask_zones(self._asking_since), name="GET /zones")
+        return await self._asking.join(deadline=deadline)
 
-    async def _fetch_zones(self, _params: Params, lane: Lane, deadline: float) -> tuple[Zone, ...]:
-        asked_at = loop_time()
-        call = _read("/zones", deadline, lane=lane)
-        self._known_zones = read_list(_ZONES, call, await self._exchange.send(call))
-        self._zones_asked_at = asked_at
-        return self._known_zones
+    async def _ask_zones(self, since: float) -> tuple[Zone, ...]:
+        # Those who wait have their own deadlines and end this when the last of them leaves.
+        call = _read("/zones", since + ZONES_LIMIT_S, lane=Lane.CREATE)
+        found = read_list(_ZONES, call, await self._exchange.send(call))
+        if since >= self._zones_as_of:
+            self._zones, self._zones_as_of = found, since
+        return found
 
     async def _list(self, path: str, feature: str, decoder: Decoder[tuple[T, ...]], deadline: float) -> tuple[T, ...]:
         await self._need(feature, deadline)

@@ -66,7 +66,7 @@ class Client:
         self.snapshots = Snapshots(self._exchange, features, listing_window_s=window_s)
         self.groups = SnapshotGroups(self._exchange, features, listing_window_s=window_s)
         self.instances = Instances(self._exchange, features, listing_window_s=window_s)
-        self.capacity = StorageCapacity(self._exchange, features, listing_window_s=window_s)
+        self.capacity = StorageCapacity(self._exchange, features)
 
     async def features(self, deadline: float) -> Features:
         """Give what the platform offers: known from earlier, or asked now; raises PlatformError."""

@@ -228,6 +228,6 @@ async def test_a_zone_that_the_remembered_list_lacks_is_looked_for_again(tmp_pat
     async with running_rig(tmp_path, zones=("a", "b")) as rig:
         volume = await rig.create()
         await rig.snapshot(volume.volume_id, "one", accessibility_requirements=reach("a"))
-        rig.client.capacity._known_zones = rig.client.capacity._known_zones[:1]
+        rig.client.capacity._zones = rig.client.capacity._zones[:1]
         await rig.snapshot(volume.volume_id, "two", accessibility_requirements=reach("b"))
         assert rig.calls()["GET /zones"] == 2
