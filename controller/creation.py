@@ -106,15 +106,21 @@ class Creation:
             f"{'; '.join(refusals)}",
         )
 
-    async def _create_keyed(self, new: NewVolume, request: VolumeRequest, *, deadline: float) -> Volume:
+    async def _make(self, new: NewVolume, *, deadline: float) -> Volume:
         try:
-            volume = await self._cloud.volumes.create(new, deadline=deadline)
+            return await self._cloud.volumes.create(new, deadline=deadline)
         except CloudError as failure:
             if failure.cause is Cause.MISSING and failure.resource == "performance_class":
                 raise CsiError(
                     ErrorKind.INVALID,
                     f"parameter performanceClass {new.performance_class!r} is no class of the platform",
                 ) from failure
+            raise
+
+    async def _create_keyed(self, new: NewVolume, request: VolumeRequest, *, deadline: float) -> Volume:
+        try:
+            volume = await self._make(new, deadline=deadline)
+        except CloudError as failure:
             if request.source and _lacks_source(failure):
                 # The key would have given the volume if it had been made from the source before.
                 raise _missing_source(request.source) from failure
@@ -157,7 +163,7 @@ class Creation:
     async def _create_carefully(self, new: NewVolume, request: VolumeRequest, *, deadline: float) -> Volume:
         try:
             # The answer is believed and not compared: an equal name is never answered with an existing volume here.
-            return await self._cloud.volumes.create(new, deadline=deadline)
+            return await self._make(new, deadline=deadline)
         except CloudError as failure:
             lacks_source = request.source is not None and _lacks_source(failure)
             if failure.cause not in (Cause.UNKNOWN, Cause.NAME_TAKEN, Cause.CONFLICT) and not lacks_source:
@@ -224,8 +230,12 @@ def _check_offer(request: VolumeRequest, features: frozenset[str]) -> None:
         capability = "CREATE_DELETE_SNAPSHOT" if request.source.kind is SourceKind.SNAPSHOT else "CLONE_VOLUME"
         if not offer.CONTROLLER_CAPABILITIES[capability] <= features:
             refused = f"volume_content_source: the platform cannot make a volume from a {request.source.kind.value}"
-    if (request.requirement.requisite or request.requirement.preferred) and offer.ZONE not in features:
-        refused = "accessibility_requirements: the platform has no zones"
+    lacking = offer.ZONED_CREATE - features
+    if (request.requirement.requisite or request.requirement.preferred) and lacking:
+        refused = (
+            "accessibility_requirements: volumes cannot be placed, since the platform does not announce "
+            f"{', '.join(sorted(lacking))}"
+        )
     if refused:
         raise CsiError(ErrorKind.INVALID, refused)
 

@@ -25,6 +25,8 @@ HOSTNAME = "instance.hostname"
 GUARDED_DELETE = frozenset({PRECISE, TAGS})
 GUARDED_ATTACH = frozenset({PRECISE, ATTACH_WAIT})
 KEYED_CREATE = frozenset({PRECISE, IDEMPOTENCY_KEY, TAGS})
+ZONED_CREATE = KEYED_CREATE | {ZONE}
+"""Trying one zone after another needs the platform to say that one is full or not there, and that nothing was made."""
 
 _ALWAYS: frozenset[str] = frozenset()
 # Restore needs snapshots that outlive their source and can be found by name; the strict tier has neither, and its
@@ -55,7 +57,7 @@ GROUP_CAPABILITIES: dict[str, frozenset[str]] = {
 PLUGIN_SERVICES: dict[str, frozenset[str]] = {
     "CONTROLLER_SERVICE": _ALWAYS,
     "GROUP_CONTROLLER_SERVICE": GROUP_CAPABILITIES["CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT"],
-    "VOLUME_ACCESSIBILITY_CONSTRAINTS": frozenset({ZONE}),
+    "VOLUME_ACCESSIBILITY_CONSTRAINTS": ZONED_CREATE,
     "SNAPSHOT_ACCESSIBILITY_CONSTRAINTS": _SNAPSHOTS | {ZONE},
 }
 PLUGIN_EXPANSION: dict[str, frozenset[str]] = {"ONLINE": CONTROLLER_CAPABILITIES["EXPAND_VOLUME"]}

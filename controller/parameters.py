@@ -41,8 +41,8 @@ class Parameter:
     scopes: tuple[Scope, ...]
     form: str
     meaning: str
-    feature: str = ""
-    """Feature that the platform must announce; empty: works everywhere."""
+    needs: frozenset[str] = frozenset()
+    """Features that the platform must announce."""
     tag: str = ""
     """For what the sidecars add: the tag that it becomes where the platform has tags."""
 
@@ -77,7 +77,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         (Scope.VOLUME, Scope.MUTABLE),
         "name of a class",
         "one of the platform's performance classes; without it the platform's default",
-        feature=offer.MODIFY,
+        needs=frozenset({offer.MODIFY}),
     ),
     Parameter(
         TAGS,
@@ -86,14 +86,14 @@ PARAMETERS: tuple[Parameter, ...] = (
         f"tags of the object at the platform; at most {MAX_TAGS}, keys of 1 to 63 letters, digits and `._/-`, values "
         f"of up to {MAX_TAG_VALUE} characters without a comma; keys under `{RESERVED_TAG_PREFIX}` are the driver's "
         "own. In a VolumeAttributesClass an empty value removes the tag",
-        feature=offer.TAGS,
+        needs=frozenset({offer.TAGS}),
     ),
     Parameter(
         ZONE,
         (Scope.VOLUME,),
         "name of a zone",
         "fixes the zone; without it the zone follows the pod (`volumeBindingMode: WaitForFirstConsumer`)",
-        feature=offer.ZONE,
+        needs=offer.ZONED_CREATE,
     ),
     Parameter(
         FS_TYPE,
@@ -190,10 +190,10 @@ def _check_keys(
             raise CsiError(
                 ErrorKind.INVALID, f"{field_name}[{key[:80]!r}] is not known; a {scope.value} understands {names}"
             )
-        if row.feature and row.feature not in features:
+        if lacking := row.needs - features:
             raise CsiError(
                 ErrorKind.INVALID,
-                f"{field_name}[{key!r}] cannot be had: the platform does not announce {row.feature}",
+                f"{field_name}[{key!r}] cannot be had: the platform does not announce {', '.join(sorted(lacking))}",
             )
     return known
 

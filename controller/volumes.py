@@ -48,6 +48,8 @@ class Volumes:
         features = await self._cloud.offer.features(deadline=deadline)
         with self._uses.alone(volume_key(volume_id)):
             if features >= offer.GUARDED_DELETE:
+                if offer.RESTORE not in features:
+                    await self._check_snapshots(volume_id, deadline=deadline)
                 await self._delete_guarded(volume_id, deadline=deadline)
             else:
                 await self._delete_carefully(volume_id, deadline=deadline)

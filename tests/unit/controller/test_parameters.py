@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.features import MODIFY, TAGS, ZONE
+from controller.features import MODIFY, TAGS, ZONED_CREATE
 from controller.parameters import PARAMETERS, Scope, read_changes, read_tags, read_volume_parameters
 from csi.errors import CsiError, ErrorKind
 from tests.unit.controller.outcomes import only
 
-ALL = frozenset({MODIFY, TAGS, ZONE})
+ALL = ZONED_CREATE | {MODIFY}
 NONE: frozenset[str] = frozenset()
 
 
@@ -105,7 +105,10 @@ def test_an_unknown_mutable_key_is_named():
     assert "mutable_parameters['zone']" in refusal({}, {"zone": "a"})
 
 
-@pytest.mark.parametrize(("key", "feature"), [("performanceClass", MODIFY), ("tags", TAGS), ("zone", ZONE)])
+@pytest.mark.parametrize(
+    ("key", "feature"),
+    [("performanceClass", MODIFY), ("tags", TAGS), *(("zone", feature) for feature in sorted(ZONED_CREATE))],
+)
 def test_a_parameter_that_the_platform_cannot_honour_is_refused(key, feature):
     message = refusal({key: "a=b" if key == "tags" else "a"}, features=ALL - {feature})
     assert key in message
