@@ -1,21 +1,16 @@
-"""What storage can be had, and where: capacity, performance classes, zones (docs/platform-api.md)."""
+"""What storage can be had, and where: capacity and zones (docs/platform-api.md)."""
 
-from typing import TypeVar
-
-from thecloud.call import Call, Decoder, Exchange, Lane, Params, Repeat, decoder_of, read_list, read_object
+from thecloud.call import Call, Exchange, Lane, Params, Repeat, decoder_of, read_list, read_object
 from thecloud.errors import Unsupported
 from thecloud.flight import Flight
 from thecloud.resource import FeaturesSource, loop_time
-from thecloud.wire import Capacity, PerformanceClass, Zone
-
-T = TypeVar("T")
+from thecloud.wire import Capacity, Zone
 
 ZONES_LIMIT_S = 60.0
 """Time of one listing of zones; each of those who wait for it has a deadline of its own."""
 _NEVER = float("-inf")
 
 _CAPACITY = decoder_of(Capacity)
-_CLASSES = decoder_of(tuple[PerformanceClass, ...])
 _ZONES = decoder_of(tuple[Zone, ...])
 
 
@@ -42,10 +37,6 @@ class StorageCapacity:
         call = _read("/capacity", deadline, tuple((name, value) for name, value in asked if value))
         return read_object(_CAPACITY, call, await self._exchange.send(call))
 
-    async def performance_classes(self, *, deadline: float) -> tuple[PerformanceClass, ...]:
-        """Give the kinds of storage."""
-        return await self._list("/performance-classes", "volume.modify", _CLASSES, deadline)
-
     async def zones(self, *, deadline: float, max_age_s: float = 0.0) -> tuple[Zone, ...]:
         """Give the places as of at most `max_age_s` ago; callers at one time share one listing."""
         await self._need("instance.zone", deadline)
@@ -64,11 +55,6 @@ class StorageCapacity:
         if since >= self._zones_as_of:
             self._zones, self._zones_as_of = found, since
         return found
-
-    async def _list(self, path: str, feature: str, decoder: Decoder[tuple[T, ...]], deadline: float) -> tuple[T, ...]:
-        await self._need(feature, deadline)
-        call = _read(path, deadline)
-        return read_list(decoder, call, await self._exchange.send(call))
 
     async def _need(self, feature: str, deadline: float) -> None:
         features = await self._features(deadline)

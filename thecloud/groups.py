@@ -68,11 +68,6 @@ class SnapshotGroups(Resource[SnapshotGroup]):
         found = await self.listed((("name", name),), deadline=deadline, lane=lane)
         return tuple(group for group in found if group.name == name)
 
-    async def list(self, *, deadline: float, lane: Lane = Lane.READ) -> tuple[SnapshotGroup, ...]:
-        """Give all groups; as fresh as the question."""
-        self.need(await self.features(deadline), _FEATURE)
-        return await self.listed((), deadline=deadline, lane=lane)
-
     async def delete(self, group_id: str, *, deadline: float, guard_tag: tuple[str, str] | None = None) -> None:
         """Delete the group and its snapshots; with `guard_tag` only if it carries that tag (GuardMismatch otherwise).
 

@@ -31,17 +31,6 @@ class Instances(Resource[Instance]):
         """
         return await self.look_up(instance_id, deadline=deadline, lane=lane)
 
-    async def find_by_name(self, name: str, *, deadline: float, lane: Lane = Lane.READ) -> tuple[Instance, ...]:
-        """Give the instances of exactly this name; as fresh as the question."""
-        found = await self.listed((("name", name),), deadline=deadline, lane=lane)
-        return tuple(instance for instance in found if instance.name == name)
-
-    async def find_by_hostname(self, hostname: str, *, deadline: float, lane: Lane = Lane.READ) -> tuple[Instance, ...]:
-        """Give the instances that report exactly this host name; Unsupported where the platform does not know them."""
-        self.need(await self.features(deadline), "instance.hostname")
-        found = await self.listed((("hostname", hostname),), deadline=deadline, lane=lane)
-        return tuple(instance for instance in found if instance.hostname == hostname)
-
     async def list(self, *, deadline: float, lane: Lane = Lane.READ) -> tuple[Instance, ...]:
         """Give all instances of the tenant; as fresh as the question, newest first."""
         return await self.listed((), deadline=deadline, lane=lane)

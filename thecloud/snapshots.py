@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from thecloud.call import Call, Exchange, Lane, Repeat, decoder_of, read_object
 from thecloud.presence import Gone
-from thecloud.resource import FeaturesSource, Resource, body_of, key_header, tag_param
+from thecloud.resource import FeaturesSource, Resource, body_of, key_header
 from thecloud.wire import Snapshot
 
 _SNAPSHOT = decoder_of(Snapshot)
@@ -71,15 +71,9 @@ class Snapshots(Resource[Snapshot]):
         found = await self.listed((("volume_id", canonical),), deadline=deadline, lane=lane)
         return tuple(snapshot for snapshot in found if snapshot.volume_id == canonical)
 
-    async def list(
-        self, *, deadline: float, tag: tuple[str, str] | None = None, lane: Lane = Lane.READ
-    ) -> tuple[Snapshot, ...]:
-        """Give all snapshots, or those that carry the tag; as fresh as the question, newest first."""
-        if tag is None:
-            return await self.listed((), deadline=deadline, lane=lane)
-        self.need(await self.features(deadline), "volume.tags")
-        found = await self.listed((tag_param(tag),), deadline=deadline, lane=lane)
-        return tuple(snapshot for snapshot in found if snapshot.tags.get(tag[0]) == tag[1])
+    async def list(self, *, deadline: float, lane: Lane = Lane.READ) -> tuple[Snapshot, ...]:
+        """Give all snapshots; as fresh as the question, newest first."""
+        return await self.listed((), deadline=deadline, lane=lane)
 
     async def delete(self, snapshot_id: str, *, deadline: float, guard_tag: tuple[str, str] | None = None) -> None:
         """Delete the snapshot; with `guard_tag` only if it carries that tag (GuardMismatch otherwise).

@@ -211,14 +211,6 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     maximum_volume_size_gb: int | None = None
 
 
-class PerformanceClass(msgspec.Struct, frozen=True, kw_only=True):
-    """A kind of storage that volumes can be made of."""
-
-    name: str
-    description: str = ""
-    max_size_gb: int | None = None
-
-
 class Zone(msgspec.Struct, frozen=True, kw_only=True):
     """A place that volumes and instances live in; a volume can be attached in its own zone only."""
 

@@ -63,7 +63,6 @@ async def test_extended_a_whole_life(tmp_path):
         assert await cloud.volumes.get(made.id, deadline=soon()) == Gone("volume", made.id)
         assert (await cloud.snapshots.get(snapshot.id, deadline=soon())).id == snapshot.id
         assert (await cloud.capacity.get(deadline=soon())).available_bytes > 0
-        assert await cloud.capacity.performance_classes(deadline=soon())
         assert await cloud.capacity.zones(deadline=soon())
 
 
