@@ -22,6 +22,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* /usr/share/doc /usr/share/man
 COPY --from=build /opt/thecloud /opt/thecloud
 COPY LICENSE /licenses/LICENSE
+# One arena: the threads wait for disks, and an arena each would only cost memory.
+ENV MALLOC_ARENA_MAX=1
 ENV PATH=/opt/thecloud/bin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 
 FROM runtime AS csi-node

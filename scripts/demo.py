@@ -13,10 +13,12 @@ import tempfile
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import grpc.aio
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -48,10 +50,13 @@ class Board:
 
     def table(self) -> Table:
         """Draw the steps."""
-        table = Table(title="A claim becomes a mounted disk", title_justify="left")
-        table.add_column("step")
-        table.add_column("result", overflow="fold")
-        table.add_column("time", justify="right")
+        # One line a step, so that the table fits a terminal of 80 columns and 24 lines.
+        table = Table(
+            title="A claim becomes a mounted disk", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        )
+        table.add_column("step", no_wrap=True)
+        table.add_column("result", no_wrap=True)
+        table.add_column("time", justify="right", no_wrap=True)
         for row in self.rows:
             spent = "" if row.seconds is None else f"{row.seconds * 1000:,.0f} ms"
             table.add_row(row.title, row.result, spent)
@@ -106,29 +111,29 @@ async def check(path: Path, text: str) -> None:
 async def life(board: Board, kube: Orchestrator) -> Path:
     """Take one claim through its whole life; gives the folder where its clone is mounted at the end."""
     stack, text = kube.stack, "written by the pod\n"
-    volume = await board.step("CreateVolume: claim of 1 GiB", kube.create("demo-claim"), "volume {0.volume_id}")
+    volume = await board.step("CreateVolume: claim of 1 GiB", kube.create("demo-claim"), "volume {0.volume_id:.8}")
     vid = volume.volume_id
     context = await board.step(f"ControllerPublish: attach to {FIRST}", kube.attach(vid, FIRST), "disk presented")
     await board.step("NodeStage: find by serial, mkfs.ext4, mount", kube.stage(volume, FIRST, context), "staged")
     await board.step("NodePublish: bind into the pod", kube.publish(volume, FIRST, context), "mounted")
     pod = stack.target_path(FIRST, vid)
     await board.step("the pod writes and flushes", write(pod / "data.txt", text), "data.txt")
-    snapshot = await board.step("CreateSnapshot", kube.snapshot("demo-snapshot", vid), "snapshot {0.snapshot_id}")
+    snapshot = await board.step("CreateSnapshot", kube.snapshot("demo-snapshot", vid), "snapshot {0.snapshot_id:.8}")
     await board.step("the pod moves: unpublish, unstage, detach", kube.take_down(vid, FIRST), "detached")
     await board.step("ControllerExpand: 1 → 2 GiB, offline", kube.expand(vid, 2), "{0.capacity_bytes} bytes")
-    await board.step(f"attach, stage (no mkfs, grow), publish on {SECOND}", kube.bring_up(volume, SECOND), "mounted")
+    await board.step(f"attach, stage (grow it), publish on {SECOND}", kube.bring_up(volume, SECOND), "mounted")
     pod = stack.target_path(SECOND, vid)
     await board.step("the data is there", check(pod / "data.txt", text), "data.txt is the same")
     await board.step("the file system has grown", size_of(pod), "{}")
     restored = await board.step(
         "restore the snapshot into a volume of 2 GiB",
         kube.create("demo-restored", size_gib=2, source=from_snapshot(snapshot.snapshot_id)),
-        "volume {0.volume_id}",
+        "volume {0.volume_id:.8}",
     )
     await board.step("attach, stage, publish it", kube.bring_up(restored, FIRST), "mounted")
     await board.step("the data is there", check(stack.target_path(FIRST, restored.volume_id) / "data.txt", text))
     clone = await board.step(
-        "clone the volume", kube.create("demo-clone", size_gib=2, source=from_volume(vid)), "volume {0.volume_id}"
+        "clone the volume", kube.create("demo-clone", size_gib=2, source=from_volume(vid)), "volume {0.volume_id:.8}"
     )
     await board.step("attach, stage, publish the clone beside it", kube.bring_up(clone, SECOND), "mounted")
     await board.step("the data is there", check(stack.target_path(SECOND, clone.volume_id) / "data.txt", text))
@@ -159,25 +164,28 @@ async def node_name(kube: Orchestrator, node_id: str) -> str:
 
 def show_mount(console: Console, folder: Path) -> None:
     """Print the mount and what is in it."""
-    console.print(f"\nmounted at [bold]{folder}[/bold]:")
+    tell = partial(console.print, soft_wrap=True)
+    tell(f"\nmounted at [bold]{folder}[/bold]:")
     row = next(line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {folder} " in line)
     mounted, _, source = row.partition(" - ")
-    console.print(f"  {source}  ({mounted.split()[5]})")
+    tell(f"  {source}  ({mounted.split()[5]})")
     for entry in sorted(folder.iterdir()):
         content = entry.read_text().rstrip() if entry.is_file() else "folder"
-        console.print(f"  {entry.name}: {content}")
+        tell(f"  {entry.name}: {content}")
 
 
 def tell_commands(console: Console, stack: Stack, folder: Path) -> None:
     """Print how to look at what is left running."""
-    console.print("\nleft running; to look at it:")
-    console.print(f"  findmnt -R {folder}")
-    console.print("  losetup --list")
-    console.print(f'  curl -s -H "X-API-Key: $(cat {stack.data_dir / "api-key"})" {stack.base_url}/volumes')
-    console.print(f"  {sys.executable} -m controller.app doctor --platform-url {stack.base_url} \\")
-    console.print(f"      --api-key-file {stack.data_dir / 'api-key'} --cluster-id stack")
-    console.print(f"  tail {stack.root}/*.log")
-    console.print("Ctrl-C ends it and cleans up.")
+    # Not wrapped: the lines are there to be copied.
+    tell = partial(console.print, soft_wrap=True)
+    tell("\nleft running; to look at it:")
+    tell(f"  findmnt -R {folder}")
+    tell("  losetup --list")
+    tell(f'  curl -s -H "X-API-Key: $(cat {stack.data_dir / "api-key"})" {stack.base_url}/volumes')
+    tell(f"  {sys.executable} -m controller.app doctor --platform-url {stack.base_url} \\")
+    tell(f"      --api-key-file {stack.data_dir / 'api-key'} --cluster-id stack")
+    tell(f"  tail {stack.root}/*.log")
+    tell("Ctrl-C ends it and cleans up.")
 
 
 async def run(*, keep: bool) -> int:

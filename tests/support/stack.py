@@ -164,7 +164,11 @@ class Stack:
         """Start the node plugin of an instance."""
         socket = self.socket_of(name)
         socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        offered = () if self.tier == "extended" else ("--plugin-capabilities", "CONTROLLER_SERVICE")
+        # What cloud-init or the node's labels tell on a real platform.
+        if self.tier == "extended":
+            offered = ("--zone", "zone-1")
+        else:
+            offered = ("--plugin-capabilities", "CONTROLLER_SERVICE")
         argv = [
             *offered,
             *("--endpoint", f"unix://{socket}", "--node-id", name, "--state-dir", str(self.root / name / "state")),
@@ -280,4 +284,5 @@ async def unmount_below(root: Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONUNBUFFERED": "1"}
+    # As the image sets them.
+    return {**os.environ, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "1"}
