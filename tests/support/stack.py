@@ -165,10 +165,7 @@ class Stack:
         socket = self.socket_of(name)
         socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # What cloud-init or the node's labels tell on a real platform.
-        if self.tier == "extended":
-            offered = ("--zone", "zone-1")
-        else:
-            offered = ("--plugin-capabilities", "CONTROLLER_SERVICE")
+        offered = ("--zone", "zone-1") if self.tier == "extended" else ("--plugin-capabilities", "CONTROLLER_SERVICE")
         argv = [
             *offered,
             *("--endpoint", f"unix://{socket}", "--node-id", name, "--state-dir", str(self.root / name / "state")),
@@ -284,5 +281,6 @@ async def unmount_below(root: Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    # As the image sets them.
-    return {**os.environ, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "1"}
+    # As in the image: byte code at hand, one arena.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "1"}
