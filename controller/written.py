@@ -63,10 +63,8 @@ class Written:
         self._keep_certain(volume_id, holder, under_way, former=frozenset({before}))
 
     def learn(self, volume_id: str, holder: str) -> None:
-        """Note the holder that a read shows which is not older than our last write."""
-        is_proof = not self.may_be_former(volume_id, holder)
-        under_way = self._unexplained(volume_id, holder) if is_proof else self.under_way(volume_id)
-        self._keep_certain(volume_id, holder, under_way)
+        """Note the holder that a read shows which is certainly not older than our last write."""
+        self._keep_certain(volume_id, holder, self._unexplained(volume_id, holder))
 
     def doubt(self, volume_id: str, holder: str, *, before: str, is_over: bool) -> None:
         """Note a write that may have happened, if `before` was the holder, or may happen yet, unless it `is_over`."""

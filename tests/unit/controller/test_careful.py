@@ -80,6 +80,15 @@ async def test_an_attach_in_doubt_keeps_an_old_read_from_detaching_its_instance(
     assert pairs.platform.holder == B
 
 
+async def test_an_attachment_of_an_earlier_process_is_not_taken_away_by_an_old_read():
+    """This process only saw it: the platform refused the attach as taken, and showed by whom."""
+    pairs = Pairs(holder=B)
+    await pairs.publish(B)
+    pairs.platform.shown = A
+    await unknown(pairs.unpublish(A))
+    assert pairs.platform.holder == B
+
+
 @pytest.mark.parametrize("error", [unanswered(), asyncio.CancelledError()])
 async def test_a_detach_is_no_success_while_an_attach_may_still_come(error: BaseException):
     pairs = Pairs()
