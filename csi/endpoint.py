@@ -121,6 +121,9 @@ class SocketFile:
         Raises EndpointError when one serves, when the path holds something else than a socket, or when the directory is
         missing or closed to us, and EndpointBusyError while one is starting or ending.
         """
+        if len(os.fsencode(self.path)) > MAX_PATH_BYTES:
+            # The registration's path is made of a folder and a name, and has not been read as an endpoint.
+            raise EndpointError(f"{self.path}: the path is too long; {MAX_PATH_BYTES} bytes are allowed")
         lock = self._lock_path
         try:
             self._lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -196,6 +196,14 @@ def test_a_missing_or_odd_directory_is_told(tmp_path: Path) -> None:
         SocketFile(tmp_path / "file" / "csi.sock").claim()
 
 
+def test_a_path_that_no_socket_can_have_is_told(tmp_path: Path) -> None:
+    name = "s" * (MAX_PATH_BYTES - len(str(tmp_path)))
+    with pytest.raises(EndpointError, match=f"too long; {MAX_PATH_BYTES} bytes"):
+        SocketFile(tmp_path / name).claim()
+    SocketFile(tmp_path / name[1:]).claim().release()
+    assert [entry.name for entry in tmp_path.iterdir()] == [f".{name[1:]}.lock"]
+
+
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / ".csi.sock.lock").symlink_to(tmp_path / "target")
     with pytest.raises(EndpointError, match="cannot lock"):
