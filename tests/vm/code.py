@@ -10,8 +10,8 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import distribution
-from py_compile import PycInvalidationMode
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 from tests.vm.image import GUEST_PYTHON
 from tests.vm.tools import MissingToolError, program

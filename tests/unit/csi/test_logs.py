@@ -1,29 +1,11 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
-
-import pytest
 
 from csi.logs import LogFormat, LogLevel, configure_logging
 from csi.request import request_id
 
 LOG = logging.getLogger("csi.test")
-
-
-@pytest.fixture(autouse=True)
-def _restored_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    for handler in before:
-        root.removeHandler(handler)
-    yield
-    for handler in list(root.handlers):
-        root.removeHandler(handler)
-        handler.close()
-    for handler in before:
-        root.addHandler(handler)
-    root.setLevel(level)
 
 
 def written(form: LogFormat, level: LogLevel = LogLevel.INFO) -> io.StringIO:
