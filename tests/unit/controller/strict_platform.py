@@ -1,6 +1,5 @@
 """A strict platform of one volume in virtual time: slow writes, lost answers, replicas that lag."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -128,6 +127,3 @@ def _instead(error: BaseException) -> Callable[[Callable[[], None]], None]:
         raise error
 
     return fail
-
-
-CANCELLED = asyncio.CancelledError()
