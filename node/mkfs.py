@@ -138,8 +138,6 @@ def _joined(words: tuple[str, ...]) -> tuple[str, ...]:
     for word in following:
         if word in lists:
             lists[word].append(next(following, ""))
-        elif word[:2] in lists:
-            lists[word[:2]].append(word[2:])
         else:
             rest.append(word)
     joined = [part for option, values in lists.items() if values for part in (option, ",".join(values))]

@@ -103,10 +103,11 @@ async def test_killed_in_a_stage_that_formats_ends_with_one_usable_file_system(
     cap = capability(fs_type)
     async with Stack(tmp_path / "s", nodes=(NODE, OTHER)) as stack:
         run = CrashRun(stack, NODE)
+        await run.restart(1)
         for at in range(1, MOST_SIDE_EFFECTS):
             claim = await attached(stack, f"fresh-{at}", cap)
             where = await run.dies_at(at, claim.stage)
-            await run.restart()
+            await run.restart(at + 1)
             if finisher != claim.node:
                 claim = await moved(claim, finisher)
             await stages_and_keeps_data(claim, where)

@@ -26,25 +26,25 @@ OPTIONS = [("grpc.default_authority", "localhost")]
 
 @pytest.fixture
 def settings(tmp_path: Path) -> NodeSettings:
-    (tmp_path / "registry").mkdir()
+    (tmp_path / "r").mkdir()
     return NodeSettings(
         endpoint=UnixEndpoint(tmp_path / "csi.sock"),
         http_endpoint=TcpEndpoint("127.0.0.1", 0),
         state_dir=tmp_path / "state",
         kubelet_dir=tmp_path,
-        registration_dir=tmp_path / "registry",
+        registration_dir=tmp_path / "r",
         node_id="node-1",
         zone="z1",
         grace_s=1.0,
     )
 
 
-async def test_the_program_serves_and_ends_cleanly(settings, tmp_path: Path) -> None:
+async def test_serves_and_ends(settings, tmp_path: Path) -> None:
     stop = Stop()
     running = asyncio.create_task(serve(settings, build, stop=stop))
     async with (
         grpc.aio.insecure_channel(f"unix:{tmp_path}/csi.sock", options=OPTIONS) as channel,
-        grpc.aio.insecure_channel(f"unix:{tmp_path}/registry/csi.thecloud.io-reg.sock", options=OPTIONS) as kubelet,
+        grpc.aio.insecure_channel(f"unix:{tmp_path}/r/csi.thecloud.io-reg.sock", options=OPTIONS) as kubelet,
     ):
         info = await rpc.NodeStub(channel).NodeGetInfo(pb.NodeGetInfoRequest(), wait_for_ready=True, timeout=10)
         assert info.node_id == "node-1"
