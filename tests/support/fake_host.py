@@ -145,7 +145,13 @@ class FakeHost:
     def grow_disk(self, disk: FakeDisk, size_bytes: int) -> None:
         disk.size_bytes = size_bytes
         os.truncate(disk.image, size_bytes)
-        (self.sys_root / "block" / disk.name / "size").write_text(f"{size_bytes // 512}\n")
+        self.put(self.sys_root / "block" / disk.name / "size", f"{size_bytes // 512}\n")
+
+    def put(self, path: Path, text: str) -> None:
+        """Change a file in one step, as a kernel does: a thread may be reading it."""
+        new = self.sys_root / ".new"
+        new.write_text(text)
+        new.replace(path)
 
     def make_node(self, name: str, number: DeviceNumber) -> Path:
         """Make (or replace, to make it stale) the node in the device folder."""

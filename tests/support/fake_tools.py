@@ -224,7 +224,7 @@ class FakeRunner:
         if disk is None:
             return 1, "", f"blockdev: cannot open {argv[-1]}: No such device or address"
         disk.read_only = argv[1] == "--setro"
-        (self._host.sys_root / "block" / disk.name / "ro").write_text(f"{int(disk.read_only)}\n")
+        self._host.put(self._host.sys_root / "block" / disk.name / "ro", f"{int(disk.read_only)}\n")
         return 0, "", ""
 
     def _free_disk(self, argv: list[str]) -> tuple[FakeDisk | None, str]:
