@@ -25,7 +25,9 @@ async def node(guest: Guest) -> AsyncIterator[NodePlugin]:
 
 
 @pytest.mark.parametrize("bus", [Bus.VIRTIO, Bus.SCSI])
-@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+@pytest.mark.parametrize(
+    "kind", ["ext4", *(pytest.param(kind, marks=pytest.mark.thorough) for kind in ("xfs", "btrfs"))]
+)
 async def test_a_mounted_volume_grows_and_keeps_its_data(node: NodePlugin, tmp_path: Path, kind: str, bus: Bus) -> None:
     volume, text = new_volume(kind), content()
     disk = blank_disk(volume, tmp_path, bus)

@@ -55,7 +55,7 @@ async def refused(node: NodePlugin, volume: Volume) -> grpc.aio.AioRpcError:
 
 
 @pytest.mark.parametrize("bus", list(Bus))
-@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+@pytest.mark.parametrize("kind", ["ext4", pytest.param("xfs", marks=pytest.mark.thorough)])
 async def test_volume_is_found_by_the_serial_of_its_bus(node: NodePlugin, tmp_path: Path, bus: Bus, kind: str) -> None:
     volume = new_volume(kind)
     disk = blank_disk(volume, tmp_path, bus)
