@@ -44,22 +44,19 @@ class HostRunner:
     async def run(self, argv: Sequence[str], *, deadline: float, pass_fds: Sequence[int] = ()) -> CommandResult:
         """Run one command to its end; see `ports.Runner.run`."""
         _require_time(argv, deadline)
-        started_at = time.perf_counter()
         try:
-            async with asyncio.timeout_at(deadline):
-                return await self._run(argv, pass_fds)
+            with self._timed(argv):
+                async with asyncio.timeout_at(deadline):
+                    return await self._run(argv, pass_fds)
         except TimeoutError:
             raise CsiError(
                 ErrorKind.TIMEOUT, f"{_shown(argv)}: not finished in the time that the caller gave; it was stopped"
             ) from None
-        finally:
-            self._observer.command_ended(Path(argv[0]).name, time.perf_counter() - started_at)
 
     async def run_through(self, argv: Sequence[str], *, deadline: float, pass_fds: Sequence[int] = ()) -> CommandResult:
         """Run one command that nothing but `deadline` stops; see `ports.Runner.run_through`."""
         _require_time(argv, deadline)
-        started_at = time.perf_counter()
-        with _kept_output() as stdout, _kept_output() as stderr:
+        with self._timed(argv), _kept_output() as stdout, _kept_output() as stderr:
             process = self._launch(argv, stdout, stderr, pass_fds)
             ended = _end_of(process)
             self._going_through[ended] = _shown(argv)
@@ -72,8 +69,6 @@ class HostRunner:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 raise CsiError(ErrorKind.TIMEOUT, f"{_shown(argv)}: did not come to an end and was stopped") from None
-            finally:
-                self._observer.command_ended(Path(argv[0]).name, time.perf_counter() - started_at)
             return CommandResult(tuple(argv), exit_code, _written(stdout), _written(stderr))
 
     async def drain(self) -> None:
@@ -135,6 +130,15 @@ class HostRunner:
                 start_new_session=True,
                 pass_fds=tuple(pass_fds),
             )
+
+    @contextlib.contextmanager
+    def _timed(self, argv: Sequence[str]) -> Iterator[None]:
+        """Tell the observer how long a command took, whatever came of it."""
+        started_at = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._observer.command_ended(Path(argv[0]).name, time.perf_counter() - started_at)
 
     @contextlib.contextmanager
     def _named(self, argv: Sequence[str]) -> Iterator[None]:

@@ -49,7 +49,7 @@ class Devices:
         self._observer = observer or SilentObserver()
 
     def scan(self) -> tuple[Device, ...]:
-        """Give every whole disk that the kernel reports now (blocking, about a millisecond).
+        """Give every whole disk that the kernel reports now (blocking, a few milliseconds).
 
         Raises OSError when sysfs cannot be listed.
         """

@@ -32,7 +32,10 @@ def read_disks(sys_root: Path, dev_root: Path, loop_disk_dir: Path | None) -> tu
 
 
 def read_disk(folder: Path, dev_root: Path, loop_disk_dir: Path | None) -> Device | None:
-    """Read one folder of `/sys/block`; None for a loop device that does not count, a hidden path, or a disk gone."""
+    """Read one folder of `/sys/block`.
+
+    None for a loop device that does not count, one in reserve, a hidden path, or a disk gone.
+    """
     try:
         size_bytes = int(_text(folder / "size")) * SECTOR_BYTES
         # Loop devices in reserve, of which a host may have dozens: no hardware, no content, nothing to read of them.

@@ -180,6 +180,16 @@ def test_hidden_paths_and_half_gone_disks_do_not_count(host: FakeHost) -> None:
     assert host.devices().scan() == ()
 
 
+def test_devices_in_reserve_do_not_count_and_hardware_without_a_size_does(host: FakeHost) -> None:
+    disk, spare = host.plug("s1"), host.sys_root / "block/loop9"
+    (host.sys_root / "block" / disk.name / "size").write_text("0\n")
+    (host.sys_root / "block" / disk.name / "device").mkdir(exist_ok=True)
+    spare.mkdir()
+    for name, text in (("size", "0\n"), ("dev", "7:9\n"), ("ro", "0\n")):
+        (spare / name).write_text(text)
+    assert [device.name for device in host.devices().scan()] == [disk.name]
+
+
 def test_a_mount_point_whose_name_is_no_text_hides_no_user_of_a_disk(host: FakeHost) -> None:
     disk = host.plug("s1")
     devices = host.devices()
