@@ -13,7 +13,7 @@ from pathlib import Path
 
 from csi.errors import CsiError, ErrorKind
 from node import mountinfo, sysfs
-from node.model import Device
+from node.model import Device, DeviceNumber
 from node.ports import DiskEvents, Kernel, Observer, SilentObserver
 from node.uevents import NoDiskEvents
 
@@ -47,6 +47,8 @@ class Devices:
         self._loop_disk_dir = None if loop_disk_dir is None else Path(os.path.realpath(loop_disk_dir))
         self._events = events or NoDiskEvents()
         self._observer = observer or SilentObserver()
+        self._listing = asyncio.Lock()
+        self._next_listing: asyncio.Task[tuple[Device, ...]] | None = None
 
     def scan(self) -> tuple[Device, ...]:
         """Give every whole disk that the kernel reports now (blocking, a few milliseconds).
@@ -54,6 +56,13 @@ class Devices:
         Raises OSError when sysfs cannot be listed.
         """
         return sysfs.read_disks(self._sys_root, self._dev_root, self._loop_disk_dir)
+
+    def numbered(self, number: DeviceNumber) -> Device | None:
+        """Give the present state of the whole disk with these numbers; None when there is none (blocking).
+
+        Raises OSError when sysfs cannot be listed.
+        """
+        return sysfs.read_numbered(self._sys_root, self._dev_root, self._loop_disk_dir, number)
 
     async def find(self, serial: str, *, deadline: float, expected_size_bytes: int | None = None) -> Device:
         """Give the one disk with exactly this serial, waiting for it until `deadline`.
@@ -123,6 +132,22 @@ class Devices:
         return ""
 
     async def _scan(self) -> tuple[Device, ...]:
+        """Give every disk, as of some moment after this call.
+
+        Whoever asks while a list is being read waits for the next one, and shares that with all who wait: fifty volumes
+        that come up at once would otherwise read the same disks fifty times.
+        """
+        if self._next_listing is None:
+            self._next_listing = asyncio.create_task(self._read_listing(), name="list of disks")
+        return await asyncio.shield(self._next_listing)
+
+    async def _read_listing(self) -> tuple[Device, ...]:
+        async with self._listing:
+            # From here on a disk that arrives may be missed, so this list is no answer to a later question.
+            self._next_listing = None
+            return await self._read_disks()
+
+    async def _read_disks(self) -> tuple[Device, ...]:
         try:
             return await asyncio.to_thread(self.scan)
         except OSError as error:

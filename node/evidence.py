@@ -33,8 +33,8 @@ class Evidence:
 
     async def disk(self, record: StagedVolume) -> Device | None:
         """Give the present state of the very disk that was staged; None when it is gone or another took its numbers."""
-        disks = await _answer(self._devices.scan)
-        return next((disk for disk in disks if record.is_on(disk)), None)
+        disk = await _answer(self._devices.numbered, record.device)
+        return disk if disk is not None and record.is_on(disk) else None
 
     async def mount_at(self, path: str) -> MountEntry | None:
         """Give the topmost mount at a path. Raises CsiError PRECONDITION when the path is a symbolic link."""
@@ -65,7 +65,7 @@ class Evidence:
         if number is None:
             return None, ()
         others = tuple(other for other in self._mounts.entries_of(number) if other.mount_point != entry.mount_point)
-        return next((disk for disk in self._devices.scan() if disk.number == number), None), others
+        return self._devices.numbered(number), others
 
     def _mount_of(self, record: StagedVolume, path: str) -> MountEntry | None:
         entry = self._mounts.at(Path(path))

@@ -24,11 +24,25 @@ _ATTRIBUTE_BYTES = 4096
 def read_disks(sys_root: Path, dev_root: Path, loop_disk_dir: Path | None) -> tuple[Device, ...]:
     """Give every whole disk, by name. A disk that goes away while it is read is left out.
 
-    Loop devices count only with `loop_disk_dir` set and a backing file `<serial>.img` directly in it.
+    Loop devices count only with `loop_disk_dir` set and a backing file `<serial>.img` directly in it. Raises OSError
+    when sysfs cannot be listed.
     """
     block = sys_root / "block"
-    disks = (read_disk(folder, dev_root, loop_disk_dir) for folder in sorted(block.iterdir()))
+    disks = (read_disk(block / name, dev_root, loop_disk_dir) for name in _listed(block))
     return tuple(disk for disk in disks if disk is not None)
+
+
+def read_numbered(sys_root: Path, dev_root: Path, loop_disk_dir: Path | None, number: DeviceNumber) -> Device | None:
+    """Give the whole disk that has these numbers now, as `read_disks` would; None when there is none.
+
+    Raises OSError when sysfs cannot be listed, from which nothing may be concluded.
+    """
+    folder = Path(os.path.realpath(sys_root / "dev/block" / str(number)))
+    disk = None if (folder / "partition").exists() else read_disk(folder, dev_root, loop_disk_dir)
+    if disk is None:
+        _listed(sys_root / "block")
+        return None
+    return disk if disk.number == number else None
 
 
 def read_disk(folder: Path, dev_root: Path, loop_disk_dir: Path | None) -> Device | None:
@@ -37,23 +51,23 @@ def read_disk(folder: Path, dev_root: Path, loop_disk_dir: Path | None) -> Devic
     None for a loop device that does not count, one in reserve, a hidden path, or a disk gone.
     """
     try:
-        size_bytes = int(_text(folder / "size")) * SECTOR_BYTES
+        size_bytes = int(_text(folder, "size")) * SECTOR_BYTES
         # Loop devices in reserve, of which a host may have dozens: no hardware, no content, nothing to read of them.
         if size_bytes == 0 and not (folder / "device").exists():
             return None
         # A path below a multipath disk has no node of its own.
-        if _text(folder / "hidden") == "1":
+        if _text(folder, "hidden") == "1":
             return None
         identities = tuple(_identities(folder, loop_disk_dir))
-        if (folder / "loop").is_dir() and not identities:
+        if not identities and (folder / "loop").is_dir():
             return None
-        sequence = _text(folder / "diskseq")
+        sequence = _text(folder, "diskseq")
         return Device(
             name=folder.name,
             path=dev_root / folder.name,
-            number=DeviceNumber.parse(_text(folder / "dev")),
+            number=DeviceNumber.parse(_text(folder, "dev")),
             size_bytes=size_bytes,
-            read_only=_text(folder / "ro") == "1",
+            read_only=_text(folder, "ro") == "1",
             identities=identities,
             holders=_names(folder / "holders"),
             partitions=tuple(name for name in _names(folder) if _is_partition(folder, name)),
@@ -76,16 +90,16 @@ def unit_serial(page: bytes) -> str:
 def loop_file(folder: Path) -> Path | None:
     """Give the backing file of a loop device; None when it has none or the file was deleted."""
     # Of a deleted file the kernel prints the old path with " (deleted)" behind it, which then has no `.img` ending.
-    text = _text(folder / "loop/backing_file")
+    text = _text(folder, "loop/backing_file")
     return Path(text) if text.startswith("/") else None
 
 
 def _identities(folder: Path, loop_disk_dir: Path | None) -> Iterator[Identity]:
     for source, value in (
-        (IdentitySource.VIRTIO_SERIAL, _text(folder / "serial")),
-        (IdentitySource.NVME_SERIAL, _text(folder / "device/serial")),
-        (IdentitySource.NVME_WWID, _text(folder / "wwid")),
-        (IdentitySource.SCSI_UNIT_SERIAL, unit_serial(_bytes(folder / "device/vpd_pg80"))),
+        (IdentitySource.VIRTIO_SERIAL, _text(folder, "serial")),
+        (IdentitySource.NVME_SERIAL, _text(folder, "device/serial")),
+        (IdentitySource.NVME_WWID, _text(folder, "wwid")),
+        (IdentitySource.SCSI_UNIT_SERIAL, unit_serial(_bytes(folder, "device/vpd_pg80"))),
         (IdentitySource.LOOP_FILE, _loop_serial(folder, loop_disk_dir)),
     ):
         if value:
@@ -97,7 +111,7 @@ def _loop_serial(folder: Path, loop_disk_dir: Path | None) -> str:
     if loop_disk_dir is None or file is None or file.parent != loop_disk_dir or file.suffix != _IMAGE_SUFFIX:
         return ""
     # A loop device over a part of a file is not the volume, whatever the file is called.
-    if _text(folder / "loop/offset") not in {"", "0"} or _text(folder / "loop/sizelimit") not in {"", "0"}:
+    if _text(folder, "loop/offset") not in {"", "0"} or _text(folder, "loop/sizelimit") not in {"", "0"}:
         return ""
     return file.stem
 
@@ -109,19 +123,24 @@ def _is_partition(folder: Path, name: str) -> bool:
 
 def _names(folder: Path) -> tuple[str, ...]:
     try:
-        return tuple(sorted(os.listdir(folder)))  # noqa: PTH208 - names are all that is wanted, at a tenth of the time
+        return _listed(folder)
     except (FileNotFoundError, NotADirectoryError):
         return ()
 
 
-def _text(path: Path) -> str:
-    return _clean(_bytes(path))
+def _listed(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(os.listdir(folder)))  # noqa: PTH208 - names are all that is wanted, at a tenth of the time
 
 
-def _bytes(path: Path) -> bytes:
+def _text(folder: Path, name: str) -> str:
+    return _clean(_bytes(folder, name))
+
+
+def _bytes(folder: Path, name: str) -> bytes:
     # Absent, or present and refused (a virtio disk whose host gives no serial answers EIO): both mean "not reported".
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # A path object for each of hundreds of names would take as long as reading them.
+        file = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return b""
     try:

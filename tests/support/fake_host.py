@@ -38,6 +38,7 @@ class FakeHost:
         for made in (
             self.sys_root / "block",
             self.sys_root / "class/block",
+            self.sys_root / "dev/block",
             self.sys_root / "fs/btrfs",
             self.dev_root,
             self.proc_root / "self",
@@ -136,6 +137,7 @@ class FakeHost:
         del self.disks[disk.name]
         _remove_tree(self.sys_root / "block" / disk.name)
         (self.sys_root / "class/block" / disk.name).unlink()
+        (self.sys_root / "dev/block" / str(disk.number)).unlink()
         (self.dev_root / disk.name).unlink(missing_ok=True)
         for entry in self.mounts:
             if self.disk_of(entry) is None and entry.device != ROOT_DISK:
@@ -260,7 +262,8 @@ class FakeHost:
     def _write_sysfs(self, disk: FakeDisk) -> None:
         folder = self.sys_root / "block" / disk.name
         (folder / "holders").mkdir(parents=True)
-        (self.sys_root / "class/block" / disk.name).symlink_to(folder)
+        for link in (f"class/block/{disk.name}", f"dev/block/{disk.number}"):
+            (self.sys_root / link).symlink_to(folder)
         files = {
             "dev": f"{disk.number}\n",
             "size": f"{disk.size_bytes // 512}\n",

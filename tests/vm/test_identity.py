@@ -17,8 +17,10 @@ from tests.vm.plugin import FORMATTED, NodePlugin, plugin
 from tests.vm.volumes import (
     SIZE_BYTES,
     Volume,
+    arrived,
     blank_disk,
     content,
+    disk_names,
     disk_of,
     fs_type,
     new_volume,
@@ -88,7 +90,9 @@ async def test_two_disks_with_one_serial_are_both_left_alone(
         disk_of(volume, create_image(tmp_path / f"{number}.img", SIZE_BYTES), bus) for number, bus in enumerate(buses)
     ]
     before = [digest(disk.path) for disk in twins]
+    known = await disk_names(node.guest)
     async with plugged(node.guest, *twins):
+        await arrived(node.guest, known, len(twins))
         error = await refused(node, volume)
         assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
         assert volume.serial in (error.details() or "")

@@ -1,5 +1,6 @@
 """Volumes of the tests: what the controller would say of them, the disk behind them, and the files on them."""
 
+import asyncio
 import contextlib
 import secrets
 import subprocess
@@ -104,6 +105,18 @@ async def plugged(guest: Guest, *disks: Disk) -> AsyncIterator[None]:
     for disk in held:
         if guest.running:
             await guest.unplug(disk)
+
+
+async def disk_names(guest: Guest) -> set[str]:
+    """Give the names of all block devices that the guest knows now."""
+    return set((await guest.run("ls", "/sys/block")).output.split())
+
+
+async def arrived(guest: Guest, known: set[str], number: int, *, limit_s: float = 20) -> None:
+    """Wait until the guest has `number` more block devices than those known: QEMU plugs before the guest notices."""
+    async with asyncio.timeout(limit_s):
+        while len(await disk_names(guest) - known) < number:  # noqa: ASYNC110 - the guest rings no bell
+            await asyncio.sleep(0.05)
 
 
 async def write_file(guest: Guest, path: str, text: str, *, durable: bool = True) -> None:

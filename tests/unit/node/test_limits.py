@@ -65,7 +65,6 @@ async def test_the_disk_below_the_system_is_not_counted(small: Plugin, mapped: b
     (partition / "partition").write_text("1\n")
     (partition / "dev").write_text("252:1\n")
     numbers = small.host.sys_root / "dev/block"
-    numbers.mkdir(parents=True)
     (numbers / "252:1").symlink_to(partition)
     number = DeviceNumber(252, 1)
     if mapped:
