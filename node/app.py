@@ -92,14 +92,13 @@ class _Ground:
     release: Release
     territory: Territory
     locks: KeyLocks
-    boot_id: str
 
 
 def assemble(
     settings: NodeSettings, host: Host, observer: Observer, *, records: VolumeRecords | None = None
 ) -> Assembly:
     """Put the parts together. Raises CsiError when the folder of records cannot be used."""
-    ground = _lay_ground(settings, host, observer, records or VolumeRecords(settings.state_folder))
+    ground = _lay_ground(settings, host, observer, records or records_of(settings, host.proc_root))
     staging, unstaging, publishing = _verbs(settings, ground)
     kernel, devices, evidence = host.kernel, ground.devices, ground.evidence
     parts = NodeParts(
@@ -133,7 +132,6 @@ def assemble(
         evidence=evidence,
         records=ground.records,
         release=ground.release,
-        boot_id=ground.boot_id,
         staging_root=settings.kubelet_dir / STAGING_DIR,
     )
     return Assembly(parts=parts, recovery=recovery, locks=ground.locks)
@@ -150,6 +148,11 @@ def devices_of(settings: NodeSettings, host: Host, observer: Observer) -> Device
         events=host.events,
         observer=observer,
     )
+
+
+def records_of(settings: NodeSettings, proc_root: Path = Path("/proc")) -> VolumeRecords:
+    """Give the records of this boot. Raises CsiError when its identity cannot be read."""
+    return VolumeRecords(settings.state_folder, boot_id=read_boot_id(proc_root))
 
 
 def limit_of(settings: NodeSettings, host: Host, devices: Devices, records: VolumeRecords) -> VolumeLimit:
@@ -192,7 +195,6 @@ def _lay_ground(settings: NodeSettings, host: Host, observer: Observer, records:
             root=host.root,
         ),
         locks=KeyLocks(),
-        boot_id=read_boot_id(host.proc_root),
     )
 
 
@@ -207,7 +209,6 @@ def _verbs(settings: NodeSettings, ground: _Ground) -> tuple[Staging, Unstaging,
         locks=locks,
         release=ground.release,
         territory=ground.territory,
-        boot_id=ground.boot_id,
         device_wait_s=settings.device_wait_s,
     )
     unstaging = Unstaging(
@@ -218,7 +219,6 @@ def _verbs(settings: NodeSettings, ground: _Ground) -> tuple[Staging, Unstaging,
         protection=ground.protection,
         release=ground.release,
         territory=ground.territory,
-        boot_id=ground.boot_id,
     )
     publishing = Publishing(
         mounts=mounts,
@@ -227,7 +227,6 @@ def _verbs(settings: NodeSettings, ground: _Ground) -> tuple[Staging, Unstaging,
         locks=locks,
         protection=ground.protection,
         territory=ground.territory,
-        boot_id=ground.boot_id,
     )
     return staging, unstaging, publishing
 
@@ -321,7 +320,7 @@ async def _owned_records(settings: NodeSettings) -> AsyncIterator[VolumeRecords]
 
     In a rolling update the process before this one may still end its calls; what it stages must not be undone here.
     """
-    records = VolumeRecords(settings.state_folder)
+    records = records_of(settings)
     await records.prepare_when_free(limit_s=settings.grace_s + ROLLBACK_S + HANDOVER_S)
     try:
         yield records

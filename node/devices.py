@@ -121,7 +121,8 @@ class Devices:
         if device.partitions:
             return f"has partitions {', '.join(device.partitions)}"
         # A mount point may have any bytes in its name; one that is no text must not hide what else is mounted.
-        table = mountinfo.parse((self._proc_root / "self/mountinfo").read_text(errors="surrogateescape"))
+        text = (self._proc_root / "self/mountinfo").read_text(errors="surrogateescape")
+        table = mountinfo.parse(text, holding=(f" {device.number} ", mountinfo.word_of(device.path)))
         # btrfs shows an anonymous number in the table; its source names the device.
         mounted = [e for e in table if e.device == device.number or e.source == str(device.path)]
         if mounted:
@@ -176,7 +177,7 @@ class Devices:
 
     def _truncation(self, device: Device) -> str:
         # Some kernels read the missing part of a loop device's file as zeros, which would look blank.
-        file = sysfs.loop_file(self._sys_root / "block" / device.name)
+        file = sysfs.loop_file(f"{self._sys_root}/block/{device.name}")
         if file is None:
             return ""
         try:

@@ -131,8 +131,7 @@ class FileSystems:
             self._require_may_format(device, content, request)
             interrupted = isinstance(content, InterruptedFormat)
             async with turn(self._formats, deadline=deadline):
-                await self._formatter.format(claim, fs_type, request, interrupted=interrupted, deadline=deadline)
-            made = await self._superblock(device, deadline)
+                made = await self._formatter.format(claim, fs_type, request, interrupted=interrupted, deadline=deadline)
         return FsState(fs_type, made.uuid, formatted=True)
 
     def can_grow_mounted(self, fs_type: FsType) -> bool:

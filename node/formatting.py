@@ -14,6 +14,7 @@ from node.format_record import FormatRecord
 from node.model import MIB, Content, Device, FileSystem, Foreign, FsRequest, FsType, PartitionTable
 from node.ports import Kernel, Observer, Runner
 from node.probe import Probe
+from node.superblock import Superblock
 
 _KILLED = -9
 
@@ -31,11 +32,12 @@ class Formatter:
 
     async def format(
         self, claim: Claim, fs_type: FsType, request: FsRequest, *, interrupted: bool, deadline: float
-    ) -> None:
+    ) -> Superblock:
         """Make the file system on the claimed disk. Cancelled or killed at any point, the next call finishes the work.
 
-        `interrupted`: the disk carries the record of an earlier try. Raises CsiError PRECONDITION when the disk is
-        another one now, INTERNAL when mkfs failed or made something else, or the disk cannot be written, TIMEOUT.
+        Gives what was made. `interrupted`: the disk carries the record of an earlier try. Raises CsiError PRECONDITION
+        when the disk is another one now, INTERNAL when mkfs failed or made something else, or the disk cannot be
+        written, TIMEOUT.
         """
         device = claim.device
         tool = await self._tool_version(fs_type, deadline)
@@ -65,19 +67,26 @@ class Formatter:
             )
         # All of mkfs before the record goes, or a power cut could leave a damaged file system that looks whole.
         await claim.run(lambda: self._flush(device), "written", deadline=deadline)
-        await self._require_made(device, fs_type, request, deadline)
+        made = await self._require_made(device, fs_type, request, interrupted=interrupted, deadline=deadline)
         await claim.run(lambda: self._finish(device), "written", deadline=deadline)
         self._observer.formatted(fs_type.value, asyncio.get_running_loop().time() - began)
+        return made
 
-    async def _require_made(self, device: Device, fs_type: FsType, request: FsRequest, deadline: float) -> None:
-        """See with blkid's eyes, as every later stage will, that the disk has the type asked for."""
-        found = await self._probe.signatures(device, deadline=deadline)
-        if isinstance(found, FileSystem) and found.fs_type == fs_type.value:
-            return
+    async def _require_made(
+        self, device: Device, fs_type: FsType, request: FsRequest, *, interrupted: bool, deadline: float
+    ) -> Superblock:
+        """See that the disk has the type asked for, as every later stage will find it."""
+        made = await self._probe.superblock(device, deadline=deadline)
+        seen = made.kind if made is not None else "nothing that is known"
+        if made is not None and seen == fs_type.value and interrupted:
+            # What an earlier try left may stand beside the new file system; blkid looks for everything it knows.
+            seen = _name(await self._probe.signatures(device, deadline=deadline))
+        if made is not None and seen == fs_type.value:
+            return made
         # The record stays: nothing that could be mounted as asked for is there, so the next try begins anew.
         raise CsiError(
             ErrorKind.INTERNAL,
-            f"{device.describe()}: mkfs made {_name(found)} in place of {fs_type.value}. Probably an option of the "
+            f"{device.describe()}: mkfs made {seen} in place of {fs_type.value}. Probably an option of the "
             f"StorageClass makes another type of it (mkfsOptions: {' '.join(request.mkfs_options) or 'none'}); use "
             "other options.",
         )

@@ -9,14 +9,25 @@ from pathlib import Path
 from node.model import DeviceNumber, MountEntry
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
+_PLAIN = re.compile(r"[A-Za-z0-9/._~:@+-]+")
+"""What the kernel never escapes."""
 _FIELDS_BEFORE_OPTIONAL = 6
 _FIELDS_AFTER_SEPARATOR = 3
 
 
-def parse(text: str) -> tuple[MountEntry, ...]:
-    """Give all entries in the order of the table. Raises ValueError naming a line that is no mount entry."""
+def parse(text: str, *, holding: tuple[str, ...] = ("",)) -> tuple[MountEntry, ...]:
+    """Give all entries in the order of the table, or those alone whose line holds one of some words as it stands.
+
+    A node has thousands of lines, and taking one apart costs a hundred times as much as a look for a word. Raises
+    ValueError naming a line that is no mount entry.
+    """
     # Only "\n" ends a line: other characters that str.splitlines honours may stand in a path.
-    return tuple(_entry(line) for line in text.split("\n") if line)
+    return tuple(_entry(line) for line in text.split("\n") if line and any(word in line for word in holding))
+
+
+def word_of(path: Path) -> str:
+    """Give a word that every line about this path holds, for `parse`, however the kernel escapes the rest of it."""
+    return max(_PLAIN.findall(str(path)), key=len, default="")
 
 
 def unescape(text: str) -> str:

@@ -27,6 +27,8 @@ DEAD = frozenset({errno.EIO, errno.ENOTCONN, errno.ESTALE, errno.EHOSTDOWN, errn
 _MAX_LAYERS = 64
 """More mounts than this on one path are not undone in one call; something mounts in a loop."""
 _CLEANUP_S = 5.0
+_BTRFS = " - btrfs "
+"""Stands in the lines of btrfs, which show an anonymous number in place of the disk's."""
 
 
 class Mounts:
@@ -40,9 +42,10 @@ class Mounts:
         self._proc_root = proc_root
         self._sys_root = sys_root
 
-    def table(self) -> tuple[MountEntry, ...]:
-        """Give all mounts in the order of the kernel's table (blocking)."""
-        return mountinfo.parse((self._proc_root / "self/mountinfo").read_text(errors="surrogateescape"))
+    def table(self, *, holding: tuple[str, ...] = ("",)) -> tuple[MountEntry, ...]:
+        """Give all mounts in the order of the kernel's table; `holding` as in `mountinfo.parse` (blocking)."""
+        text = (self._proc_root / "self/mountinfo").read_text(errors="surrogateescape")
+        return mountinfo.parse(text, holding=holding)
 
     def at(self, path: Path) -> MountEntry | None:
         """Give the topmost mount on exactly this path, None when nothing is mounted there (blocking).
@@ -50,7 +53,7 @@ class Mounts:
         Links in the parent folders are followed; a path that is itself a link is refused with CsiError PRECONDITION.
         """
         point = _resolve(path)
-        on_point = [entry for entry in self.table() if entry.mount_point == point]
+        on_point = [e for e in self.table(holding=(mountinfo.word_of(point),)) if e.mount_point == point]
         # Of several mounts on one path, the topmost is the one that is nobody's parent here.
         covered = {entry.parent_id for entry in on_point}
         return next((entry for entry in reversed(on_point) if entry.mount_id not in covered), None)
@@ -65,7 +68,8 @@ class Mounts:
 
     def entries_of(self, number: DeviceNumber) -> tuple[MountEntry, ...]:
         """Give every mount whose file system lives on this block device (blocking)."""
-        return tuple(entry for entry in self.table() if self.backed_by(entry) == number)
+        table = self.table(holding=(f" {number} ", _BTRFS))
+        return tuple(entry for entry in table if self.backed_by(entry) == number)
 
     async def mount(
         self, source: Path, target: Path, *, fs_type: str, options: tuple[str, ...], deadline: float
@@ -154,7 +158,7 @@ class Mounts:
             log.warning("a mount that failed halfway could not be undone: %s", error.message)
 
     async def _still(self, entry: MountEntry, deadline: float) -> bool:
-        table = await _in_thread(self.table, deadline, entry.mount_point)
+        table = await _in_thread(lambda: self.table(holding=(f"{entry.mount_id} ",)), deadline, entry.mount_point)
         return any(other.mount_id == entry.mount_id for other in table)
 
     def _btrfs_device(self, entry: MountEntry) -> DeviceNumber | None:

@@ -77,6 +77,10 @@ class Kernel(Protocol):
         """Give the device's size."""
         ...
 
+    def begin_reads(self, fd: int, places: Sequence[tuple[int, int]]) -> None:
+        """Have the device fetch parts (offset, length) at once that are read next; a part that fails fails there."""
+        ...
+
     def read(self, fd: int, offset: int, length: int) -> bytes:
         """Read exactly `length` bytes. Raises OSError, EIO for a short read."""
         ...

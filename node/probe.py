@@ -77,6 +77,7 @@ class Probe:
             size = self._kernel.size_bytes(fd)
             if size < SMALLEST_BYTES:
                 raise CsiError(ErrorKind.OUT_OF_RANGE, f"{device.describe()}: too small for any file system")
+            self._kernel.begin_reads(fd, [(0, EDGE_BYTES), (size - EDGE_BYTES, EDGE_BYTES)])
             head = self._kernel.read(fd, 0, EDGE_BYTES)
             tail = self._kernel.read(fd, size - EDGE_BYTES, EDGE_BYTES)
             at = format_record.offset(size) - (size - EDGE_BYTES)
@@ -89,7 +90,9 @@ class Probe:
 
     def _first_data(self, fd: int, size_bytes: int) -> int | None:
         """Find data between the ends of the disk, where traces of a file system that lost its start would lie."""
-        for place in sample_places.places(size_bytes):
+        places = sample_places.places(size_bytes)
+        self._kernel.begin_reads(fd, [(place, sample_places.SAMPLE_BYTES) for place in places])
+        for place in places:
             if not _is_zero(self._kernel.read(fd, place, sample_places.SAMPLE_BYTES)):
                 return place
         return None

@@ -54,7 +54,6 @@ class Publishing:
         locks: KeyLocks,
         protection: WriteProtection,
         territory: Territory,
-        boot_id: str,
     ) -> None:
         self._mounts = mounts
         self._evidence = evidence
@@ -62,7 +61,6 @@ class Publishing:
         self._locks = locks
         self._protection = protection
         self._territory = territory
-        self._boot_id = boot_id
 
     async def publish(self, request: PublishRequest, *, deadline: float) -> None:
         """Make the staged volume visible at the target path. Idempotent.
@@ -112,7 +110,7 @@ class Publishing:
 
     async def _staged(self, request: PublishRequest) -> StagedVolume:
         record = await self._records.get(request.volume_id)
-        if record is None or record.phase is not Phase.STAGED or record.boot_id != self._boot_id:
+        if record is None or record.phase is not Phase.STAGED:
             raise CsiError(
                 ErrorKind.PRECONDITION,
                 f"volume {request.volume_id} is not staged on this host; NodeStageVolume has to come first.",

@@ -26,7 +26,7 @@ class Recovered:
 
     kept: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
-    """From another boot, or neither disk nor publication of them is left."""
+    """Neither disk nor publication of them is left."""
     undone: tuple[str, ...] = ()
     """Stages that were cut off; their records stay while the kernel holds the disk."""
     unclear: tuple[str, ...] = ()
@@ -45,7 +45,6 @@ class Recovery:
         evidence: Evidence,
         records: VolumeRecords,
         release: Release,
-        boot_id: str,
         staging_root: Path,
     ) -> None:
         """`staging_root`: the kubelet's folder of this driver's staging paths."""
@@ -53,7 +52,6 @@ class Recovery:
         self._evidence = evidence
         self._records = records
         self._release = release
-        self._boot_id = boot_id
         self._staging_root = staging_root
 
     async def reconcile(self) -> Recovered:
@@ -73,9 +71,6 @@ class Recovery:
         return Recovered(**{word: tuple(ids) for word, ids in outcome.items()}, unrecorded=unrecorded)
 
     async def _settle(self, record: StagedVolume) -> str:
-        if record.boot_id != self._boot_id:
-            await self._records.remove(record.volume_id)
-            return "dropped"
         live = await self._evidence.live_targets(record)
         # A target path that is still there is ours to remove, mounted or not.
         kept = await asyncio.to_thread(

@@ -69,7 +69,6 @@ class Staging:
         locks: KeyLocks,
         release: Release,
         territory: Territory,
-        boot_id: str,
         device_wait_s: float,
     ) -> None:
         self._devices = devices
@@ -80,7 +79,6 @@ class Staging:
         self._locks = locks
         self._release = release
         self._territory = territory
-        self._boot_id = boot_id
         self._device_wait_s = device_wait_s
 
     async def stage(self, request: StageRequest, *, deadline: float) -> None:
@@ -116,9 +114,6 @@ class Staging:
         record = await self._records.get(request.volume_id)
         if record is None:
             return None
-        if record.boot_id != self._boot_id:
-            await self._records.remove(record.volume_id)
-            return None
         if record.phase is Phase.STAGING:
             try:
                 await take_down(record, self._evidence, self._mounts, self._records, self._release)
@@ -140,7 +135,6 @@ class Staging:
         return StagedVolume(
             volume_id=request.volume_id,
             serial=request.publish.serial,
-            boot_id=self._boot_id,
             phase=Phase.STAGING,
             device_name=disk.name,
             device=disk.number,
@@ -250,7 +244,7 @@ class Staging:
             ),
             deadline=deadline,
         )
-        if record.read_only:
+        if record.read_only or state.formatted:
             return state.fs_type, False
         if await asyncio.to_thread(self._filesystems.can_grow_mounted, state.fs_type):
             return state.fs_type, True

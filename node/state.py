@@ -1,7 +1,8 @@
 """Records of the volumes that this host has staged, one file each, so that a restarted process works from facts.
 
 A record says what was mounted where, from which disk. It is never believed alone: the mount table and sysfs decide, see
-`recovery` and the callers. Not here: any decision about disks or mounts.
+`recovery` and the callers. Mounts do not outlive a boot, so each boot has a folder of its own and no record has to
+survive a power cut: what one tears is never read. Not here: any decision about disks or mounts.
 """
 
 import asyncio
@@ -60,8 +61,6 @@ class StagedVolume:
 
     volume_id: str
     serial: str
-    boot_id: str
-    """Boot during which it was staged; mounts do not outlive it."""
     phase: Phase
     device_name: str
     """For messages only."""
@@ -111,23 +110,27 @@ class FolderInUseError(CsiError):
 class VolumeRecords:
     """The folder of records. One process owns it; callers hold the volume's lock around read and write."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, boot_id: str) -> None:
+        """`folder`: where the folders of boots are; `boot_id`: this boot, see `read_boot_id`."""
+        self._root = folder
+        self._folder = folder / boot_id
         # Of its own: records have to be read and written also while disks hang and hold all other threads.
         self._threads = ThreadPoolExecutor(RECORD_THREADS, thread_name_prefix="records")
         self._unlock: weakref.finalize[[int], VolumeRecords] | None = None
 
     def prepare(self) -> None:
-        """Make the folder, readable by nobody else, own it, and drop what an interrupted write left (blocking).
+        """Make the folder, readable by nobody else, own it, and drop what earlier boots and writes left (blocking).
 
         It is owned until `release` or the end of this process. Raises FolderInUseError (PRECONDITION) while another
         process owns it, CsiError INTERNAL when it cannot be written.
         """
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._folder.chmod(0o700)
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._root.chmod(0o700)
             # Before anything is touched: what looks like a leftover may be the work of a process that still runs.
             self._lock()
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._drop_earlier_boots()
             for leftover in self._folder.glob(f"*{_TEMPORARY_SUFFIX}"):
                 leftover.unlink()
         except OSError as error:
@@ -145,7 +148,7 @@ class VolumeRecords:
                 if loop.time() >= until:
                     raise
             if not waits:
-                _LOG.warning("another process uses %s; waiting up to %.0f s for its end", self._folder, limit_s)
+                _LOG.warning("another process uses %s; waiting up to %.0f s for its end", self._root, limit_s)
                 waits = True
             await asyncio.sleep(LOOK_S)
 
@@ -169,7 +172,7 @@ class VolumeRecords:
         return await self._in_thread(self._read_all)
 
     async def put(self, record: StagedVolume) -> None:
-        """Store a record so that it survives a crash from here on. Raises CsiError INTERNAL; the old one stays then."""
+        """Store a record so that it outlives this process. Raises CsiError INTERNAL; the old one stays then."""
         await self._in_thread(lambda: self._write(record))
 
     async def remove(self, volume_id: str) -> None:
@@ -190,14 +193,14 @@ class VolumeRecords:
         if self._unlock is not None:
             return
         # Commands do not inherit it, so one that outlives this process does not keep the next one out.
-        descriptor = os.open(self._folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._root / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             raise FolderInUseError(
                 ErrorKind.PRECONDITION,
-                f"another tc-csi-node uses {self._folder}; end it first, or give each its own --state-dir.",
+                f"another tc-csi-node uses {self._root}; end it first, or give each its own --state-dir.",
             ) from None
         except OSError:
             os.close(descriptor)
@@ -239,26 +242,27 @@ class VolumeRecords:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(msgspec.json.encode(record))
-                file.flush()
-                os.fsync(file.fileno())
             temporary.replace(path)
-            self._sync_folder()
         except OSError as error:
             raise self._unusable("write", error) from error
 
     def _remove(self, path: Path) -> None:
         try:
             path.unlink(missing_ok=True)
-            self._sync_folder()
         except OSError as error:
             raise self._unusable("write", error) from error
 
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    def _drop_earlier_boots(self) -> None:
+        for folder in self._root.iterdir():
+            if folder == self._folder or folder.is_symlink() or not folder.is_dir():
+                continue
+            for file in folder.iterdir():
+                if file.suffix in {SUFFIX, CORRUPT_SUFFIX, _TEMPORARY_SUFFIX}:
+                    file.unlink()
+            try:
+                folder.rmdir()
+            except OSError as error:
+                _LOG.warning("%s is of an earlier boot and cannot be removed: %s", folder, error.strerror)
 
     def _set_aside(self, path: Path, reason: str) -> None:
         _LOG.error("record %s is damaged (%s); set aside as %s%s", path, reason, path.name, CORRUPT_SUFFIX)

@@ -1,4 +1,4 @@
-"""Reads sizes and identities out of superblocks of ext, xfs and btrfs.
+"""Reads types, sizes and identities out of superblocks of ext, xfs and btrfs.
 
 Read here and not asked of each tool, because one read answers in microseconds and means the same for all three. Pure:
 bytes in, facts out. Sources: the kernel's documentation of the ext4 and btrfs on-disk formats, and xfs_db's of xfs.
@@ -14,6 +14,11 @@ HEAD_BYTES = 68 * 1024
 _EXT_AT = 1024
 _EXT_MAGIC = 0xEF53
 _EXT_64BIT = 0x80
+_EXT_JOURNAL = 0x4
+_EXT3_INCOMPATIBLE = 0x2 | 0x4 | 0x10
+"""Directory entries with types, a journal to replay, meta block groups: what ext3 knows, too."""
+_EXT3_READ_ONLY = 0x1 | 0x2 | 0x4
+"""Sparse superblocks, large files, hashed folders."""
 _XFS_MAGIC = b"XFSB"
 _BTRFS_AT = 64 * 1024
 _BTRFS_MAGIC = b"_BHRfS_M"
@@ -26,7 +31,7 @@ class Superblock:
     """What a superblock says about its file system."""
 
     kind: str
-    """`ext`, `xfs` or `btrfs`."""
+    """`ext2`, `ext3`, `ext4`, `xfs` or `btrfs`."""
     uuid: str
     size_bytes: int
     was_mounted: bool
@@ -53,11 +58,19 @@ def _ext(block: bytes) -> Superblock:
     if _number(block, "<I", 0x60) & _EXT_64BIT:
         blocks |= _number(block, "<I", 0x150) << 32
     return Superblock(
-        kind="ext",
+        kind=_ext_kind(block),
         uuid=_uuid(block, 0x68),
         size_bytes=blocks * (1024 << min(_number(block, "<I", 0x18), 6)),
         was_mounted=_number(block, "<I", 0x2C) != 0 or _number(block, "<H", 0x34) != 0,
     )
+
+
+def _ext_kind(block: bytes) -> str:
+    """Tell by its features, as blkid and the kernel do."""
+    incompatible, read_only = _number(block, "<I", 0x60), _number(block, "<I", 0x64)
+    if incompatible & ~_EXT3_INCOMPATIBLE or read_only & ~_EXT3_READ_ONLY:
+        return "ext4"
+    return "ext3" if _number(block, "<I", 0x5C) & _EXT_JOURNAL else "ext2"
 
 
 def _xfs(block: bytes) -> Superblock:

@@ -27,8 +27,8 @@ def read_disks(sys_root: Path, dev_root: Path, loop_disk_dir: Path | None) -> tu
     Loop devices count only with `loop_disk_dir` set and a backing file `<serial>.img` directly in it. Raises OSError
     when sysfs cannot be listed.
     """
-    block = sys_root / "block"
-    disks = (read_disk(block / name, dev_root, loop_disk_dir) for name in _listed(block))
+    block = f"{sys_root}/block"
+    disks = (read_disk(f"{block}/{name}", dev_root, loop_disk_dir) for name in _listed(block))
     return tuple(disk for disk in disks if disk is not None)
 
 
@@ -37,15 +37,15 @@ def read_numbered(sys_root: Path, dev_root: Path, loop_disk_dir: Path | None, nu
 
     Raises OSError when sysfs cannot be listed, from which nothing may be concluded.
     """
-    folder = Path(os.path.realpath(sys_root / "dev/block" / str(number)))
-    disk = None if (folder / "partition").exists() else read_disk(folder, dev_root, loop_disk_dir)
+    folder = os.path.realpath(sys_root / "dev/block" / str(number))
+    disk = None if _exists(folder, "partition") else read_disk(folder, dev_root, loop_disk_dir)
     if disk is None:
-        _listed(sys_root / "block")
+        _listed(f"{sys_root}/block")
         return None
     return disk if disk.number == number else None
 
 
-def read_disk(folder: Path, dev_root: Path, loop_disk_dir: Path | None) -> Device | None:
+def read_disk(folder: str, dev_root: Path, loop_disk_dir: Path | None) -> Device | None:
     """Read one folder of `/sys/block`.
 
     None for a loop device that does not count, one in reserve, a hidden path, or a disk gone.
@@ -53,28 +53,29 @@ def read_disk(folder: Path, dev_root: Path, loop_disk_dir: Path | None) -> Devic
     try:
         size_bytes = int(_text(folder, "size")) * SECTOR_BYTES
         # Loop devices in reserve, of which a host may have dozens: no hardware, no content, nothing to read of them.
-        if size_bytes == 0 and not (folder / "device").exists():
+        if size_bytes == 0 and not _exists(folder, "device"):
             return None
         # A path below a multipath disk has no node of its own.
         if _text(folder, "hidden") == "1":
             return None
         identities = tuple(_identities(folder, loop_disk_dir))
-        if not identities and (folder / "loop").is_dir():
+        if not identities and _exists(folder, "loop"):
             return None
         sequence = _text(folder, "diskseq")
+        name = os.path.basename(folder)  # noqa: PTH119 - see `_bytes`
         return Device(
-            name=folder.name,
-            path=dev_root / folder.name,
+            name=name,
+            path=dev_root / name,
             number=DeviceNumber.parse(_text(folder, "dev")),
             size_bytes=size_bytes,
             read_only=_text(folder, "ro") == "1",
             identities=identities,
-            holders=_names(folder / "holders"),
-            partitions=tuple(name for name in _names(folder) if _is_partition(folder, name)),
+            holders=_names(f"{folder}/holders"),
+            partitions=tuple(inner for inner in _names(folder) if _is_partition(folder, name, inner)),
             sequence=int(sequence) if sequence.isdigit() else None,
         )
     except (OSError, ValueError) as error:
-        log.debug("disk %s cannot be read and does not count: %s", folder.name, error)
+        log.debug("disk %s cannot be read and does not count: %s", folder, error)
         return None
 
 
@@ -87,14 +88,14 @@ def unit_serial(page: bytes) -> str:
     return _clean(serial) if len(serial) == length else ""
 
 
-def loop_file(folder: Path) -> Path | None:
+def loop_file(folder: str) -> Path | None:
     """Give the backing file of a loop device; None when it has none or the file was deleted."""
     # Of a deleted file the kernel prints the old path with " (deleted)" behind it, which then has no `.img` ending.
     text = _text(folder, "loop/backing_file")
     return Path(text) if text.startswith("/") else None
 
 
-def _identities(folder: Path, loop_disk_dir: Path | None) -> Iterator[Identity]:
+def _identities(folder: str, loop_disk_dir: Path | None) -> Iterator[Identity]:
     for source, value in (
         (IdentitySource.VIRTIO_SERIAL, _text(folder, "serial")),
         (IdentitySource.NVME_SERIAL, _text(folder, "device/serial")),
@@ -106,7 +107,7 @@ def _identities(folder: Path, loop_disk_dir: Path | None) -> Iterator[Identity]:
             yield Identity(source, value)
 
 
-def _loop_serial(folder: Path, loop_disk_dir: Path | None) -> str:
+def _loop_serial(folder: str, loop_disk_dir: Path | None) -> str:
     file = loop_file(folder)
     if loop_disk_dir is None or file is None or file.parent != loop_disk_dir or file.suffix != _IMAGE_SUFFIX:
         return ""
@@ -116,27 +117,31 @@ def _loop_serial(folder: Path, loop_disk_dir: Path | None) -> str:
     return file.stem
 
 
-def _is_partition(folder: Path, name: str) -> bool:
+def _is_partition(folder: str, disk: str, name: str) -> bool:
     # The kernel names a partition after its disk.
-    return name.startswith(folder.name) and (folder / name / "partition").exists()
+    return name.startswith(disk) and _exists(folder, f"{name}/partition")
 
 
-def _names(folder: Path) -> tuple[str, ...]:
+def _names(folder: str) -> tuple[str, ...]:
     try:
         return _listed(folder)
     except (FileNotFoundError, NotADirectoryError):
         return ()
 
 
-def _listed(folder: Path) -> tuple[str, ...]:
+def _listed(folder: str) -> tuple[str, ...]:
     return tuple(sorted(os.listdir(folder)))  # noqa: PTH208 - names are all that is wanted, at a tenth of the time
 
 
-def _text(folder: Path, name: str) -> str:
+def _text(folder: str, name: str) -> str:
     return _clean(_bytes(folder, name))
 
 
-def _bytes(folder: Path, name: str) -> bytes:
+def _exists(folder: str, name: str) -> bool:
+    return os.path.exists(f"{folder}/{name}")  # noqa: PTH110 - see `_bytes`
+
+
+def _bytes(folder: str, name: str) -> bytes:
     # Absent, or present and refused (a virtio disk whose host gives no serial answers EIO): both mean "not reported".
     try:
         # A path object for each of hundreds of names would take as long as reading them.

@@ -35,7 +35,6 @@ class Unstaging:
         protection: WriteProtection,
         release: Release,
         territory: Territory,
-        boot_id: str,
     ) -> None:
         self._mounts = mounts
         self._evidence = evidence
@@ -44,7 +43,6 @@ class Unstaging:
         self._protection = protection
         self._release = release
         self._territory = territory
-        self._boot_id = boot_id
 
     async def unstage(self, volume_id: str, staging_path: str, *, deadline: float) -> None:
         """Unmount the volume from its staging path and wait until the kernel has let go of the disk. Idempotent.
@@ -137,16 +135,15 @@ class Unstaging:
         if disk is None:
             await self._mounts.unmount(Path(staging_path), deadline=deadline)
             return None
-        record = _record_of(volume_id, staging_path, entry, disk, self._boot_id)
+        record = _record_of(volume_id, staging_path, entry, disk)
         await self._records.put(record)
         return record
 
 
-def _record_of(volume_id: str, staging_path: str, entry: MountEntry, disk: Device, boot_id: str) -> StagedVolume:
+def _record_of(volume_id: str, staging_path: str, entry: MountEntry, disk: Device) -> StagedVolume:
     return StagedVolume(
         volume_id=volume_id,
         serial=min(disk.serials, default=""),
-        boot_id=boot_id,
         # As after a stage that was cut off: what is mounted is to be undone.
         phase=Phase.STAGING,
         device_name=disk.name,

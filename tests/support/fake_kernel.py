@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,10 @@ class FakeKernel:
 
     def size_bytes(self, fd: int) -> int:
         return self._file(fd).disk.size_bytes
+
+    def begin_reads(self, fd: int, places: Sequence[tuple[int, int]]) -> None:
+        size = self.size_bytes(fd)
+        assert all(0 <= offset <= offset + length <= size for offset, length in places)
 
     def read(self, fd: int, offset: int, length: int) -> bytes:
         return self._file(fd).disk.read(offset, length)

@@ -23,7 +23,7 @@ from node.app import Assembly, Host, assemble
 from node.model import MIB
 from node.servicer import NodeServicer
 from node.settings import NodeSettings
-from node.state import StagedVolume, VolumeRecords
+from node.state import StagedVolume, VolumeRecords, read_boot_id
 from tests.support.fake_disks import CrashError, FakeDisk
 from tests.support.fake_host import FakeHost
 from tests.support.fake_tools import FakeRunner
@@ -38,7 +38,7 @@ class FragileRecords(VolumeRecords):
     """Records whose writes are side effects at which the simulated process can be killed."""
 
     def __init__(self, folder: Path, host: FakeHost) -> None:
-        super().__init__(folder)
+        super().__init__(folder, boot_id=read_boot_id(host.proc_root))
         self._host = host
 
     def _write(self, record: StagedVolume) -> None:

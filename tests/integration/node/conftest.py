@@ -89,7 +89,7 @@ class NodeProcess:
         return folder / "mount"
 
     def records(self) -> list[Path]:
-        return sorted((self.folder / "state").glob("*.json"))
+        return sorted((self.folder / "state").glob("*/*.json"))
 
     def mounts(self) -> list[str]:
         lines = Path("/proc/self/mountinfo").read_text().splitlines()

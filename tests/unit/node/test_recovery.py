@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from csi.errors import CsiError, ErrorKind
+from node.recovery import Recovered
 from node.targets import make_target
 from tests.support.node_plugin import SERIAL, VOLUME, CrashError, Plugin
 
@@ -37,13 +38,14 @@ async def test_a_stage_that_was_cut_off_after_the_mount_is_undone(plugin: Plugin
     assert await plugin.records.all() == ()
 
 
-async def test_records_of_another_boot_are_dropped_and_the_volume_stages_again(plugin: Plugin) -> None:
+async def test_records_of_another_boot_count_for_nothing_and_the_volume_stages_again(plugin: Plugin) -> None:
     plugin.plug()
     await plugin.stage()
     await plugin.publish()
     plugin.reboot()
     found = await plugin.start()
-    assert found.dropped == (VOLUME,)
+    assert found == Recovered()
+    assert await plugin.records.all() == ()
     await plugin.stage()
     assert len([line for line in plugin.host.commands("mkfs") if "-V" not in line]) == 1
 

@@ -25,7 +25,6 @@ from tests.support.node_plugin import until
 RECORD = StagedVolume(
     volume_id="v1",
     serial="s1",
-    boot_id="b1",
     phase=Phase.STAGED,
     device_name="vda",
     device=DeviceNumber(252, 16),
@@ -42,7 +41,7 @@ RECORD = StagedVolume(
 
 @pytest.fixture
 def records(tmp_path: Path) -> VolumeRecords:
-    made = VolumeRecords(tmp_path / "state")
+    made = VolumeRecords(tmp_path / "state", boot_id="boot")
     made.prepare()
     return made
 
@@ -73,7 +72,9 @@ async def test_a_record_comes_back_as_it_was_stored(records: VolumeRecords) -> N
 async def test_folder_and_files_are_private(records: VolumeRecords, tmp_path: Path) -> None:
     await records.put(RECORD)
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
-    assert [file.stat().st_mode & 0o777 for file in (tmp_path / "state").iterdir()] == [0o600] * 2
+    folder = tmp_path / "state/boot"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert [file.stat().st_mode & 0o777 for file in (*folder.iterdir(), tmp_path / "state/.lock")] == [0o600] * 2
 
 
 @pytest.mark.parametrize("volume_id", ["../../etc/passwd", "/etc/passwd", "a" * 128, "..", "ä/ö", "x\ny"])
@@ -81,7 +82,7 @@ async def test_an_id_cannot_choose_a_path(records: VolumeRecords, tmp_path: Path
     await records.put(replace(RECORD, volume_id=volume_id))
     assert (await records.get(volume_id)).volume_id == volume_id
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["state"]
-    assert len(list((tmp_path / "state").glob("*.json"))) == 1
+    assert len(list((tmp_path / "state/boot").glob("*.json"))) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"volume_id": "v1"}', b'{"volume_id": 5}'])
@@ -119,14 +120,36 @@ async def test_what_an_interrupted_write_left_is_dropped_at_the_start(records: V
     assert not half.exists()
 
 
+async def test_records_of_an_earlier_boot_are_gone_and_what_is_not_ours_stays(
+    records: VolumeRecords, tmp_path: Path, caplog
+) -> None:
+    await records.put(RECORD)
+    records._path("v2").write_bytes(b"torn by a power cut")
+    records.release()
+    (tmp_path / "state/of others").mkdir()
+    (tmp_path / "state/of others/notes.txt").write_text("not ours")
+    (tmp_path / "state/notes.txt").write_text("not ours")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/v1.json").write_text("not ours")
+    (tmp_path / "state/link").symlink_to(tmp_path / "elsewhere")
+    after = VolumeRecords(tmp_path / "state", boot_id="next boot")
+    after.prepare()
+    assert await after.all() == ()
+    assert after.set_aside_files() == ()
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"state/.lock", "state/notes.txt", "state/of others/notes.txt", "elsewhere/v1.json"}
+    assert "of others" in caplog.text
+    assert not (tmp_path / "state/boot").exists()
+
+
 async def test_a_write_that_fails_keeps_the_old_record(records: VolumeRecords, monkeypatch) -> None:
     await records.put(RECORD)
 
-    def full(descriptor: int) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
+        patch.setattr(os, "replace", full)
         with pytest.raises(CsiError, match="No space left") as caught:
             await records.put(replace(RECORD, fs_type="xfs"))
     assert caught.value.kind is ErrorKind.INTERNAL
@@ -135,7 +158,7 @@ async def test_a_write_that_fails_keeps_the_old_record(records: VolumeRecords, m
 
 async def test_an_unusable_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
-    records = VolumeRecords(tmp_path / "state")
+    records = VolumeRecords(tmp_path / "state", boot_id="boot")
     with pytest.raises(CsiError, match="--state-dir"):
         records.prepare()
     for call in (records.get("v1"), records.put(RECORD), records.remove("v1")):
@@ -151,7 +174,8 @@ def test_an_unreadable_boot_identity_is_an_error(tmp_path: Path) -> None:
 
 @given(st.text(min_size=1), st.lists(st.text(), max_size=4))
 def test_any_text_survives_storage(tmp_path_factory, volume_id: str, flags: list[str]) -> None:
-    records = VolumeRecords(tmp_path_factory.mktemp("state"))
+    records = VolumeRecords(tmp_path_factory.mktemp("state"), boot_id="boot")
+    records.prepare()
     record = replace(RECORD, volume_id=volume_id.encode("utf-8", "replace").decode(), mount_flags=tuple(flags))
     try:
         "".join(flags).encode()
@@ -164,14 +188,14 @@ def test_any_text_survives_storage(tmp_path_factory, volume_id: str, flags: list
 async def test_cancel_during_a_write_waits_for_its_end(records: VolumeRecords, monkeypatch) -> None:
     loop = asyncio.get_running_loop()
     started, go_on = asyncio.Event(), asyncio.Event()
-    real = os.fsync
+    real = os.replace
 
-    def slow(descriptor: int) -> None:
+    def slow(old: Path, new: Path) -> None:
         loop.call_soon_threadsafe(started.set)
         asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(5)
-        real(descriptor)
+        real(old, new)
 
-    monkeypatch.setattr(os, "fsync", slow)
+    monkeypatch.setattr(os, "replace", slow)
     task = asyncio.create_task(records.put(RECORD))
     await started.wait()
     task.cancel()
@@ -246,7 +270,7 @@ async def test_an_undo_that_fails_for_a_cancelled_call_is_logged(caplog) -> None
 async def test_a_folder_has_one_owner_and_the_second_touches_nothing(records: VolumeRecords, tmp_path: Path) -> None:
     half = records._path("v1").with_suffix(".new")
     half.write_bytes(b"being written")
-    second = VolumeRecords(tmp_path / "state")
+    second = VolumeRecords(tmp_path / "state", boot_id="boot")
     with pytest.raises(FolderInUseError, match="another tc-csi-node uses") as caught:
         second.prepare()
     assert caught.value.kind is ErrorKind.PRECONDITION
@@ -261,7 +285,7 @@ async def test_a_folder_has_one_owner_and_the_second_touches_nothing(records: Vo
 
 async def test_a_folder_is_waited_for_until_its_owner_ended(records: VolumeRecords, tmp_path: Path, caplog) -> None:
     caplog.set_level(logging.WARNING)
-    second = VolumeRecords(tmp_path / "state")
+    second = VolumeRecords(tmp_path / "state", boot_id="boot")
     with pytest.raises(FolderInUseError):
         await second.prepare_when_free(limit_s=0.0)
     waiting = asyncio.create_task(second.prepare_when_free(limit_s=60.0))
@@ -275,11 +299,12 @@ async def test_a_folder_is_waited_for_until_its_owner_ended(records: VolumeRecor
 def test_a_lock_ends_with_its_process_and_is_not_inherited_by_commands(tmp_path: Path) -> None:
     code = (
         "import pathlib, subprocess, sys; from node.state import VolumeRecords; records = VolumeRecords(pathlib.Path("
-        "sys.argv[1])); records.prepare(); command = subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL); "
+        "sys.argv[1]), boot_id='boot'); records.prepare(); "
+        "command = subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL); "
         "print(command.pid, flush=True); sys.stdin.read()"
     )
     argv = [sys.executable, "-c", code, str(tmp_path / "state")]
-    records = VolumeRecords(tmp_path / "state")
+    records = VolumeRecords(tmp_path / "state", boot_id="boot")
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         command = int(process.stdout.readline())
         try:
