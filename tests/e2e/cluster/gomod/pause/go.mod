@@ -1,0 +1,3 @@
+module thecloud.example/pause
+
+go 1.25.0
