@@ -1,25 +1,32 @@
-# One file, one target per program. BASE is any Debian-like root with apt and Python 3.11 or later, so that the images
-# also build offline from a base made locally.
+# One file, one target per program. The bases are any Debian-like roots with Python 3.11 or later; what they lack comes from
+# their package manager. With bases that lack nothing (`make image-base`) the build needs no network.
 ARG BASE=docker.io/library/debian:trixie-slim
+ARG BUILD_BASE=${BASE}
 
-FROM ${BASE} AS build
-RUN apt-get update && apt-get install -y --no-install-recommends python3 python3-venv && rm -rf /var/lib/apt/lists/*
+FROM ${BUILD_BASE} AS build
+RUN python3 -c 'import ensurepip' 2>/dev/null \
+    || (apt-get update && apt-get install -y --no-install-recommends python3 python3-venv && rm -rf /var/lib/apt/lists/*)
 WORKDIR /src
 COPY locks/build.txt locks/node.txt locks/
-RUN python3 -m venv /opt/build && /opt/build/bin/python -m pip install --no-cache-dir --require-hashes -r locks/build.txt \
-    && python3 -m venv /opt/thecloud \
-    && /opt/thecloud/bin/python -m pip install --no-cache-dir --require-hashes -r locks/node.txt
+# Bytecode is made at the end, keyed by content: with times in it no two builds would be the same.
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0
+RUN python3 -m venv /opt/build && /opt/build/bin/python -m pip install --no-compile --require-hashes -r locks/build.txt \
+    && python3 -m venv /opt/thecloud && /opt/thecloud/bin/python -m pip install --no-compile --require-hashes -r locks/node.txt
 COPY . .
+ARG SOURCE_DATE_EPOCH=0
 # The embedded platform is for development: its command would lack what it imports.
 RUN /opt/build/bin/python -m hatchling build -t wheel -d /tmp/wheel \
-    && /opt/thecloud/bin/python -m pip install --no-cache-dir --no-deps /tmp/wheel/*.whl \
+    && /opt/thecloud/bin/python -m pip install --no-compile --no-deps /tmp/wheel/*.whl \
     && rm /opt/thecloud/bin/devcloud \
-    && /opt/thecloud/bin/python -m pip uninstall --yes --quiet pip
+    && /opt/thecloud/bin/python -m pip uninstall --yes --quiet pip setuptools \
+    && /opt/thecloud/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/thecloud/lib
 
 FROM ${BASE} AS runtime
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3 e2fsprogs xfsprogs btrfs-progs util-linux mount \
-    && rm -rf /var/lib/apt/lists/* /usr/share/doc /usr/share/man
+# ICU is there for xfs_scrub alone, which is not used.
+RUN for tool in python3 mkfs.ext4 mkfs.xfs mkfs.btrfs blkid mount; do command -v "$tool" >/dev/null || missing=$tool; done; \
+    [ -z "$missing" ] || (apt-get update \
+        && apt-get install -y --no-install-recommends python3 e2fsprogs xfsprogs btrfs-progs util-linux mount \
+        && rm -rf /var/lib/apt/lists/* /usr/share/doc /usr/share/man /usr/share/locale /usr/lib/*/libicu*)
 COPY --from=build /opt/thecloud /opt/thecloud
 COPY LICENSE /licenses/LICENSE
 # One arena: the threads wait for disks, and an arena each would only cost memory.

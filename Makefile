@@ -60,10 +60,19 @@ lock: env ## resolve the lock files again
 	@scripts/lock
 
 BASE ?= docker.io/library/debian:trixie-slim
+BUILD_BASE ?= $(BASE)
 IMAGE ?= thecloud-kubernetes:dev
 .PHONY: image
-image: ## build the image with docker or buildah (BASE=, IMAGE=)
-	@scripts/image $(BASE) $(IMAGE)
+image: ## build the images with docker or buildah (BASE=, BUILD_BASE=, IMAGE=)
+	@scripts/image $(BASE) $(BUILD_BASE) $(IMAGE)
+
+.PHONY: image-base
+image-base: env ## make bases from Debian packages, with which `image` needs no registry and no network (root)
+	@scripts/image-base && echo "now: make image BASE=localhost/thecloud-base BUILD_BASE=localhost/thecloud-build"
+
+.PHONY: sbom
+sbom: env ## list what is inside the images, as CycloneDX (after `image`)
+	@$(PY) -m scripts.sbom $(foreach program,controller node,$(subst :,-$(program):,$(IMAGE)))
 
 .PHONY: clean
 clean: ## remove what the targets made in the tree

@@ -9,7 +9,9 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from csi.errors import CsiError, ErrorKind
 from node import mountinfo, sysfs
@@ -18,6 +20,8 @@ from node.ports import DiskEvents, Kernel, Observer, SilentObserver
 from node.uevents import NoDiskEvents
 
 log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 RESCAN_S = 0.03
 """How long to trust silence before looking again; kernel events usually come first."""
@@ -98,21 +102,21 @@ class Devices:
         its serial is no longer unique.
         """
         seen = await self._scan()
-        now = next((other for other in seen if other.name == device.name), None)
-        if now is None:
-            raise CsiError(ErrorKind.PRECONDITION, f"disk {device.describe()} is gone; nothing was written to it")
-        if (now.number, now.identities, now.sequence) != (device.number, device.identities, device.sequence):
-            raise CsiError(
-                ErrorKind.PRECONDITION,
-                f"{device.path} is another disk now: it was {device.describe()}, it is {now.describe()}; nothing was "
-                "written. Check the attachment of this volume.",
-            )
+        now = _same(device, next((other for other in seen if other.name == device.name), None))
         for serial in sorted(now.serials):
             _require_unique(serial, [other for other in seen if serial in other.serials])
         problem = await asyncio.to_thread(self._node_problem, now)
         if problem:
             raise CsiError(ErrorKind.PRECONDITION, f"{problem}; nothing was written")
         return now
+
+    async def reread(self, device: Device) -> Device:
+        """Give the disk's present state (the size may have grown) at a fraction of what `verify` costs.
+
+        No proof for writing: whether its serial is still unique is not looked at. Raises CsiError PRECONDITION when the
+        name, number, serials or sequence number now belong to another disk.
+        """
+        return _same(device, await _listed(self._sys_root, lambda: self.numbered(device.number)))
 
     def in_use(self, device: Device) -> str:
         """Say what uses the disk (mounts, swap, holders, partitions), or "" for nothing (blocking)."""
@@ -146,16 +150,7 @@ class Devices:
         async with self._listing:
             # From here on a disk that arrives may be missed, so this list is no answer to a later question.
             self._next_listing = None
-            return await self._read_disks()
-
-    async def _read_disks(self) -> tuple[Device, ...]:
-        try:
-            return await asyncio.to_thread(self.scan)
-        except OSError as error:
-            raise CsiError(
-                ErrorKind.INTERNAL,
-                f"disks cannot be listed in {self._sys_root}/block: {error.strerror}; is sysfs mounted here?",
-            ) from error
+            return await _listed(self._sys_root, self.scan)
 
     def _pick(self, serial: str, seen: tuple[Device, ...]) -> tuple[Device | None, str]:
         """Choose the disk; None, with the reason, while its node is not there yet."""
@@ -196,6 +191,29 @@ class Devices:
                 f"disk {device.describe()} is smaller than the volume, which has {expected_size_bytes} bytes; it is "
                 "not used. Compare the volume's size on the platform with the attachment.",
             )
+
+
+async def _listed(sys_root: Path, look: Callable[[], Answer]) -> Answer:
+    try:
+        return await asyncio.to_thread(look)
+    except OSError as error:
+        raise CsiError(
+            ErrorKind.INTERNAL,
+            f"disks cannot be listed in {sys_root}/block: {error.strerror}; is sysfs mounted here?",
+        ) from error
+
+
+def _same(device: Device, now: Device | None) -> Device:
+    if now is None:
+        raise CsiError(ErrorKind.PRECONDITION, f"disk {device.describe()} is gone; nothing was written to it")
+    before = (device.name, device.number, device.identities, device.sequence)
+    if (now.name, now.number, now.identities, now.sequence) != before:
+        raise CsiError(
+            ErrorKind.PRECONDITION,
+            f"{device.path} is another disk now: it was {device.describe()}, it is {now.describe()}; nothing was "
+            "written. Check the attachment of this volume.",
+        )
+    return now
 
 
 def _require_unique(serial: str, matches: list[Device]) -> None:

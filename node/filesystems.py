@@ -152,6 +152,7 @@ class FileSystems:
         """
         if mount_path is None:
             await self._lasting.settle(device, deadline=deadline)
+        device = await self._devices.reread(device)
         block = await self._superblock(device, deadline)
         if device.size_bytes - block.size_bytes <= GROW_GAP_BYTES:
             return GrowResult(block.size_bytes, device.size_bytes, grown=False)

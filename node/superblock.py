@@ -15,6 +15,7 @@ _EXT_AT = 1024
 _EXT_MAGIC = 0xEF53
 _EXT_64BIT = 0x80
 _EXT_JOURNAL = 0x4
+_EXT_IS_JOURNAL = 0x8
 _EXT3_INCOMPATIBLE = 0x2 | 0x4 | 0x10
 """Directory entries with types, a journal to replay, meta block groups: what ext3 knows, too."""
 _EXT3_READ_ONLY = 0x1 | 0x2 | 0x4
@@ -31,7 +32,7 @@ class Superblock:
     """What a superblock says about its file system."""
 
     kind: str
-    """`ext2`, `ext3`, `ext4`, `xfs` or `btrfs`."""
+    """`ext2`, `ext3`, `ext4`, `jbd` (the journal of another ext), `xfs` or `btrfs`."""
     uuid: str
     size_bytes: int
     was_mounted: bool
@@ -68,6 +69,8 @@ def _ext(block: bytes) -> Superblock:
 def _ext_kind(block: bytes) -> str:
     """Tell by its features, as blkid and the kernel do."""
     incompatible, read_only = _number(block, "<I", 0x60), _number(block, "<I", 0x64)
+    if incompatible & _EXT_IS_JOURNAL:
+        return "jbd"
     if incompatible & ~_EXT3_INCOMPATIBLE or read_only & ~_EXT3_READ_ONLY:
         return "ext4"
     return "ext3" if _number(block, "<I", 0x5C) & _EXT_JOURNAL else "ext2"

@@ -6,6 +6,7 @@ For tests that run as root. A disk here is what devcloud presents: a loop device
 import asyncio
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 from node import mountinfo
@@ -86,13 +87,17 @@ class Loops:
                 run("umount", entry.mount_point)
         for device in self._attached:
             run("losetup", "--detach", device, check=False)
-        left = [
-            line
-            for line in run("losetup", "--list", "--noheadings", "-O", "BACK-FILE").stdout.splitlines()
-            if line.startswith(str(self.disk_dir))
-        ]
+        # A udev that looks at the device holds it for a moment; the kernel lets go of it then.
+        pause = threading.Event()
+        tries = 100
+        while (left := self._left()) and (tries := tries - 1):
+            pause.wait(0.05)
         if left:
             raise RuntimeError(f"loop devices are left behind: {left}")
+
+    def _left(self) -> list[str]:
+        files = run("losetup", "--list", "--noheadings", "-O", "BACK-FILE").stdout.splitlines()
+        return [file for file in files if file.startswith(str(self.disk_dir))]
 
 
 def missing_for_loops() -> str:

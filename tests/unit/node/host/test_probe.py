@@ -1,6 +1,7 @@
 """Blank is what is proved blank; everything else has another name or is an error."""
 
 import errno
+import struct
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -200,3 +201,23 @@ def test_places_are_few_and_lie_between_the_ends_of_any_disk(size_bytes: int) ->
     if size_bytes >= 64 * MIB:
         steps = [after - before for before, after in zip((0, *places), (*places, size_bytes), strict=True)]
         assert max(steps) <= size_bytes // sample_places.SPREAD
+
+
+@pytest.mark.parametrize(
+    ("compatible", "incompatible", "read_only", "kind"),
+    [
+        (0x38, 0x2, 0x3, "ext2"),
+        (0x3C, 0x6, 0x7, "ext3"),
+        (0x3C, 0x42, 0x3, "ext4"),
+        (0x3C, 0x2, 0xB, "ext4"),
+        (0x0, 0x42, 0x0, "ext4"),
+        (0x0, 0x8, 0x0, "jbd"),
+    ],
+)
+def test_an_ext_is_named_by_its_features(compatible: int, incompatible: int, read_only: int, kind: str) -> None:
+    head = bytearray(superblock.HEAD_BYTES)
+    struct.pack_into("<H", head, 1024 + 0x38, 0xEF53)
+    struct.pack_into("<III", head, 1024 + 0x5C, compatible, incompatible, read_only)
+    block = superblock.read(bytes(head))
+    assert block is not None
+    assert block.kind == kind
