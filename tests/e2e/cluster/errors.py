@@ -7,3 +7,7 @@ class AssetError(Exception):
 
 class MissingToolError(AssetError):
     """A program of this host is not there; the text names its package."""
+
+
+class ClusterError(Exception):
+    """The cluster could not be made, reached or taken down; the text says what was seen and where to look."""

@@ -1,0 +1,94 @@
+"""`make cluster` and `make cluster-down`: a Kubernetes cluster with the driver on this machine."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from devcloud.errors import CloudError
+from tests.e2e.cluster import bringup, driver
+from tests.e2e.cluster import site as sites
+from tests.e2e.cluster.assets import prepare
+from tests.e2e.cluster.errors import AssetError, ClusterError
+from tests.e2e.cluster.kubectl import Kubectl
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out the command line and give the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.e2e.cluster", description=__doc__)
+    parser.add_argument(
+        "--folder", type=Path, default=sites.default_folder(), help="of the cluster (default %(default)s)"
+    )
+    verbs = parser.add_subparsers(required=True)
+    making = verbs.add_parser("up", help="make a cluster, with the driver in it")
+    making.add_argument("--workers", type=int, default=2)
+    making.add_argument("--bare", action="store_true", help="without the driver")
+    making.set_defaults(work=up)
+    verbs.add_parser("driver", help="build the driver's images anew and install them").set_defaults(work=renew)
+    verbs.add_parser("down", help="remove the cluster").set_defaults(work=down)
+    asking = verbs.add_parser("kubectl", help="kubectl against the cluster")
+    asking.add_argument("words", nargs=argparse.REMAINDER)
+    asking.set_defaults(work=ask)
+    options = parser.parse_args(argv)
+    problems: list[Exception] = []
+    try:
+        asyncio.run(options.work(options))
+    except* (AssetError, ClusterError, CloudError, TimeoutError) as group:
+        problems += group.exceptions
+    for problem in problems:
+        sys.stderr.write(f"{problem or type(problem).__name__}\n")
+    return 1 if problems else 0
+
+
+async def up(options: argparse.Namespace) -> None:
+    """Make the cluster and, unless it is to be bare, install the driver."""
+    assets = await prepare(report=_say)
+    shape = bringup.Shape(workers=options.workers)
+    async with asyncio.TaskGroup() as group:
+        made = group.create_task(bringup.up(options.folder, assets, shape, say=_say))
+        images = None if options.bare else group.create_task(_images())
+    site = made.result()
+    if images is not None:
+        await driver.load_images(site, images.result())
+        await driver.install(site, assets)
+        _say("the driver serves on every node")
+    _say(f"kubectl: {Path(sys.executable).name} -m tests.e2e.cluster kubectl …, or\n  {' '.join(Kubectl(site).argv())}")
+
+
+async def renew(options: argparse.Namespace) -> None:
+    """Put the driver of this tree into the running cluster."""
+    site = sites.load(options.folder)
+    await driver.load_images(site, await _images())
+    await driver.install(site, await prepare())
+    kube = Kubectl(site)
+    for what in ("daemonset/thecloud-csi-node", "deployment/thecloud-csi-controller"):
+        await kube.run("rollout", "restart", what, "-n", driver.NAMESPACE)
+    await driver.ready(site)
+
+
+async def down(options: argparse.Namespace) -> None:
+    """Remove the cluster."""
+    await bringup.down(options.folder, say=_say)
+
+
+async def ask(options: argparse.Namespace) -> None:
+    """Become kubectl."""
+    argv = Kubectl(sites.load(options.folder)).argv(*options.words)
+    os.execvp(argv[0], argv)
+
+
+async def _images() -> Sequence[Path]:
+    folder = sites.default_folder().with_name(f"{sites.default_folder().name}-images")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return await driver.build_images(folder)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Objects that the tests give to Kubernetes, as plain mappings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tests.e2e.cluster.images import TOOLS_IMAGE
+
+DRIVER = "csi.thecloud.io"
+CLASS = "thecloud-block"
+ZONE_KEY = "topology.csi.thecloud.io/zone"
+ANYWHERE = ({"operator": "Exists"},)
+"""Tolerations that let a pod onto the control plane too, which is the second zone's only node."""
+MOUNT = "/data"
+DEVICE = "/dev/volume"
+
+Object = dict[str, Any]
+
+
+def claim(
+    name: str,
+    *,
+    size: str = "1Gi",
+    storage_class: str = CLASS,
+    block: bool = False,
+    access: str = "ReadWriteOnce",
+    source: Mapping[str, str] | None = None,
+    attributes: str = "",
+    volume: str = "",
+) -> Object:
+    """Build a claim; `source` is a dataSource with kind and name, `volume` names a PV to bind to."""
+    spec: Object = {
+        "accessModes": [access],
+        "resources": {"requests": {"storage": size}},
+        "storageClassName": storage_class,
+        "volumeMode": "Block" if block else "Filesystem",
+    }
+    if source is not None:
+        spec["dataSource"] = dict(source)
+    if attributes:
+        spec["volumeAttributesClassName"] = attributes
+    if volume:
+        spec["volumeName"] = volume
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
+
+
+def from_snapshot(name: str) -> Mapping[str, str]:
+    """Name a snapshot as a claim's source."""
+    return {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": name}
+
+
+def from_claim(name: str) -> Mapping[str, str]:
+    """Name another claim as a claim's source."""
+    return {"kind": "PersistentVolumeClaim", "name": name}
+
+
+def pod(
+    name: str,
+    claims: Sequence[str] = (),
+    *,
+    node: str = "",
+    zone: str = "",
+    block: bool = False,
+    volumes: Sequence[Mapping[str, Any]] = (),
+    labels: Mapping[str, str] | None = None,
+    read_only: bool = False,
+    tolerations: Sequence[Mapping[str, Any]] = (),
+) -> Object:
+    """Build a pod that sleeps with its claims at `/data`, `/data1`, … (or as devices `/dev/volume`, …)."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, **({"labels": dict(labels)} if labels else {})},
+        "spec": pod_spec(
+            claims,
+            node=node,
+            zone=zone,
+            block=block,
+            volumes=volumes,
+            read_only=read_only,
+            tolerations=tolerations,
+        ),
+    }
+
+
+def pod_spec(
+    claims: Sequence[str] = (),
+    *,
+    node: str = "",
+    zone: str = "",
+    block: bool = False,
+    volumes: Sequence[Mapping[str, Any]] = (),
+    read_only: bool = False,
+    tolerations: Sequence[Mapping[str, Any]] = (),
+) -> Object:
+    """Build a pod's specification, for pods and for templates of others."""
+    every = [
+        *({"name": f"v{number}", "persistentVolumeClaim": {"claimName": one}} for number, one in enumerate(claims)),
+        *volumes,
+    ]
+    where = "devicePath" if block else "mountPath"
+    root = DEVICE if block else MOUNT
+    places = [{"name": one["name"], where: f"{root}{number or ''}"} for number, one in enumerate(every)]
+    if read_only:
+        places = [{**place, "readOnly": True} for place in places]
+    selector = {"kubernetes.io/hostname": node} if node else {ZONE_KEY: zone} if zone else {}
+    return {
+        # Seconds matter in tests, and nothing here needs a farewell.
+        "terminationGracePeriodSeconds": 1,
+        "automountServiceAccountToken": False,
+        **({"nodeSelector": selector} if selector else {}),
+        **({"tolerations": list(tolerations)} if tolerations else {}),
+        "containers": [
+            {
+                "name": "main",
+                "image": TOOLS_IMAGE,
+                "imagePullPolicy": "Never",
+                "command": ["sh", "-c", "trap exit TERM; sleep 1000000 & wait"],
+                "volumeDevices" if block else "volumeMounts": places,
+            }
+        ],
+        "volumes": every,
+    }
+
+
+def snapshot(name: str, claim_name: str, *, snapshot_class: str = "thecloud-block") -> Object:
+    """Build a snapshot of a claim."""
+    return {
+        "apiVersion": "snapshot.storage.k8s.io/v1",
+        "kind": "VolumeSnapshot",
+        "metadata": {"name": name},
+        "spec": {"volumeSnapshotClassName": snapshot_class, "source": {"persistentVolumeClaimName": claim_name}},
+    }
+
+
+def storage_class(name: str, parameters: Mapping[str, str] | None = None, **fields: Any) -> Object:
+    """Build a StorageClass of the driver."""
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": name},
+        "provisioner": DRIVER,
+        "volumeBindingMode": "WaitForFirstConsumer",
+        "allowVolumeExpansion": True,
+        **({"parameters": dict(parameters)} if parameters else {}),
+        **fields,
+    }
