@@ -57,11 +57,12 @@ async def up(folder: Path, assets: Assets, shape: Shape, *, say: Say) -> Site:
     site = await _platform(folder, assets)
     step(f"the platform serves on {site.devcloud_url}")
     names = (CONTROL_PLANE, *shape.worker_names)
+    key = await platform.register_key(site)
     async with asyncio.TaskGroup() as group:
         for name in names:
             # Workers share a zone, so that volumes can move between them; the control plane is the other zone's node.
             zone = platform.ZONES[1] if name == CONTROL_PLANE else platform.ZONES[0]
-            group.create_task(_machine(site, name, zone=zone))
+            group.create_task(_machine(site, name, zone=zone, ssh_key_id=key))
     site = replace(site, control_planes=(CONTROL_PLANE,), workers=shape.worker_names)
     site.save()
     step(f"{len(names)} machines are up")
@@ -105,9 +106,9 @@ async def _platform(folder: Path, assets: Assets) -> Site:
     return site
 
 
-async def _machine(site: Site, name: str, *, zone: str) -> None:
+async def _machine(site: Site, name: str, *, zone: str, ssh_key_id: str) -> None:
     """Launch a machine, give its pods a network, and wait until containers can run."""
-    await platform.launch(site, name, zone=zone)
+    await platform.launch(site, name, zone=zone, ssh_key_id=ssh_key_id)
     data = await platform.instance_data(site, name)
     await platform.write(site, name, pods.CONFLIST, pods.conflist(data["pod_range"]), mode="644")
     for _ in range(_SOCKET_LOOKS):

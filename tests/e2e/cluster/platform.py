@@ -75,11 +75,19 @@ async def call(site: Site, method: str, path: str, **body: Any) -> Any:
     return json.loads(answer.text).get("data") if answer.text else None
 
 
-async def launch(site: Site, name: str, *, zone: str) -> None:
-    """Launch an instance and wait until its machine is up. Raises ClusterError."""
-    made = await call(
-        site, "POST", "/instances", name=name, hostname=name, image=IMAGE, zone=zone, instance_type=INSTANCE_TYPE
+async def register_key(site: Site) -> str:
+    """Make an SSH key for the machines and give the platform's id of it."""
+    await commands.check(
+        ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "cluster", "-f", str(site.ssh_key)), timeout_s=_CALL_S
     )
+    public = site.ssh_key.with_suffix(".pub").read_text().strip()
+    return str((await call(site, "POST", "/ssh-keys", name="cluster", public_key=public))["id"])
+
+
+async def launch(site: Site, name: str, *, zone: str, ssh_key_id: str) -> None:
+    """Launch an instance and wait until its machine is up. Raises ClusterError."""
+    wanted = {"name": name, "hostname": name, "image": IMAGE, "zone": zone, "instance_type": INSTANCE_TYPE}
+    made = await call(site, "POST", "/instances", **wanted, ssh_key_id=ssh_key_id)
     async with asyncio.timeout(_BOOT_S):
         while True:
             seen = await call(site, "GET", f"/instances/{made['id']}")

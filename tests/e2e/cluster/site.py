@@ -38,6 +38,11 @@ class Site:
         return self.folder / "kubeconfig"
 
     @property
+    def ssh_key(self) -> Path:
+        """Private key that may log in to every machine as root, where sshd runs."""
+        return self.folder / "ssh-key"
+
+    @property
     def logs(self) -> Path:
         """What the platform and kubeadm wrote."""
         return self.folder / "logs"

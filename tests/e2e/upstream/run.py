@@ -1,0 +1,129 @@
+"""`make e2e-upstream`, `make e2e-upstream-full`: runs the suite on the running cluster and writes what came of it."""
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.e2e.cluster import driver, platform
+from tests.e2e.cluster import site as sites
+from tests.e2e.cluster.assets import Assets, prepare
+from tests.e2e.cluster.kubectl import Kubectl
+from tests.e2e.cluster.site import Site
+from tests.e2e.objects import CLASS, DRIVER, storage_class
+from tests.e2e.upstream import driver_file, results
+from tests.e2e.upstream.page import page
+from tests.e2e.upstream.results import Outcome, Spec
+
+_NEVER = r"Windows|ntfs|Inline-volume|Pre-provisioned PV"
+"""Specs that no driver described by a file can run; see the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A part of the suite that is run by itself."""
+
+    name: str
+    focus: str
+    skip: str
+    processes: int
+    limit_s: float
+
+
+PLAIN = Pass("plain", "External.Storage", rf"Slow\]|Serial\]|Disruptive\]|{_NEVER}", 8, 1500)
+SLOW = Pass("slow", r"External.Storage.*Slow\]", rf"Serial\]|Disruptive\]|{_NEVER}", 8, 2400)
+SERIAL = Pass("serial", r"External.Storage.*Serial\]", rf"Disruptive\]|{_NEVER}", 1, 2400)
+DISRUPTIVE = Pass("disruptive", r"External.Storage.*Disruptive\]", _NEVER, 1, 2400)
+FULL = (PLAIN, SLOW, SERIAL, DISRUPTIVE)
+
+
+async def run_pass(site: Site, assets: Assets, part: Pass, fs_type: str, folder: Path) -> Sequence[Spec]:
+    """Run one part for one file system; gives what came of each spec."""
+    folder.mkdir(parents=True, exist_ok=True)
+    definition = folder / "driver.yaml"
+    definition.write_text(driver_file.definition(fs_type))
+    junit = folder / "junit.xml"
+    junit.unlink(missing_ok=True)
+    argv = (
+        *("nsenter", f"--net={site.namespace}", "--", "timeout", "--signal=INT", "--kill-after=90", str(part.limit_s)),
+        *(str(assets.binaries["ginkgo"]), f"--procs={part.processes}", "--no-color", "-v", "--timeout=3h"),
+        *("--junit-report=junit.xml", f"--output-dir={folder}", f"--focus={part.focus}", f"--skip={part.skip}"),
+        *(str(assets.binaries["e2e.test"]), "--", "--provider=skeleton", f"--kubeconfig={site.kubeconfig}"),
+        *(f"-storage.testdriver={definition}", "--delete-namespace=true", "--num-nodes=-1"),
+    )
+    environment = {
+        **os.environ,
+        "HOME": str(folder),
+        "KUBE_SSH_USER": "root",
+        "KUBE_SSH_KEY_PATH": str(site.ssh_key),
+    }
+    with (folder / "output.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *argv, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=folder
+        )
+        await process.wait()
+    if not junit.exists():
+        tail = "\n".join((folder / "output.log").read_text(errors="replace").splitlines()[-20:])
+        raise SystemExit(f"{part.name}/{fs_type}: the suite wrote no result:\n{tail}")
+    return results.read(junit.read_text())
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Run the parts asked for, say what came of them, and write the page when it is the whole."""
+    site = sites.load(options.folder)
+    assets = await prepare()
+    kube = Kubectl(site)
+    await kube.apply(
+        storage_class(f"{CLASS}-xfs", {"csi.storage.k8s.io/fstype": "xfs"}),
+        {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "VolumeAttributesClass",
+            "metadata": {"name": f"{CLASS}-fast"},
+            "driverName": DRIVER,
+            "parameters": {"performanceClass": "fast"},
+        },
+    )
+    for node in site.nodes:
+        await platform.run(site, node, "systemctl", "start", "ssh")
+    parts = FULL if options.full else (PLAIN,)
+    runs: dict[str, list[Sequence[Spec]]] = {}
+    for fs_type in options.fs:
+        for part in parts:
+            started_at = time.perf_counter()
+            specs = await run_pass(site, assets, part, fs_type, site.folder / "upstream" / f"{part.name}-{fs_type}")
+            runs.setdefault(fs_type, []).append(specs)
+            counts = {one: sum(spec.outcome is one for spec in specs) for one in Outcome}
+            told = ", ".join(f"{count} {outcome.value}" for outcome, count in counts.items())
+            _say(f"{fs_type} {part.name}: {told} in {time.perf_counter() - started_at:.0f} s")
+            for spec in specs:
+                if spec.outcome is Outcome.FAILED:
+                    _say(f"  FAILED {spec.name}\n    {spec.reason}")
+    merged = {fs_type: results.merge(found) for fs_type, found in runs.items()}
+    if options.page:
+        versions = await kube.run("version")
+        (driver.REPOSITORY / "docs/conformance.md").write_text(page(merged, versions=versions, full=options.full))
+    failed = [spec for found in merged.values() for spec in found.values() if spec.outcome is Outcome.FAILED]
+    return 1 if failed else 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(prog="python -m tests.e2e.upstream.run", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=sites.default_folder(), help="of the cluster")
+    parser.add_argument("--full", action="store_true", help="also Slow, Serial and Disruptive")
+    parser.add_argument("--fs", nargs="+", default=["ext4"], choices=["ext4", "xfs"], help="default file systems")
+    parser.add_argument("--page", action="store_true", help="write docs/conformance.md")
+    return asyncio.run(run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
