@@ -20,6 +20,9 @@ STAGING_VERSION = "v0.36.3"
 GINKGO_VERSION = "v2.28.1"
 """The one in Kubernetes' go.mod; the command and the library in e2e.test must not differ."""
 ETCD_VERSION = "v3.6.16"
+CONTAINERD_VERSION = "v2.4.2"
+CNI_VERSION = "v1.9.1"
+HELM_VERSION = "v4.3.1"
 SNAPSHOT_CLIENT = "github.com/kubernetes-csi/external-snapshotter/client/v8"
 SNAPSHOT_CLIENT_VERSION = "v8.7.0"
 
@@ -31,6 +34,11 @@ _PARALLEL = ("-p", "2")
 _STAMP = "k8s.io/component-base/version"
 _STAMPS = {"gitVersion": KUBERNETES_VERSION, "gitMajor": "1", "gitMinor": "36", "gitTreeState": "clean"}
 _MAJOR = re.compile(r"v\d+")
+_CSI = "github.com/kubernetes-csi"
+_ETCD = "go.etcd.io/etcd"
+_CNI = "github.com/containernetworking/plugins"
+_CONTAINERD = "github.com/containerd/containerd/v2"
+_Texts = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +48,17 @@ class Tool:
     `packages` gives the package of each program; `tests` those that are a package's compiled tests. With `own_module`
     the build follows `gomod/<name>/go.mod` (for modules that replace others, which the go command does not install by
     version); else the module's own. `also` are further modules that the own go.mod has to name in this version.
+    `variables` are set by the linker, such as the version that a program says it has.
     """
 
     name: str
     module: str
     version: str
-    packages: Mapping[str, str]
-    tests: Mapping[str, str] = field(default_factory=dict)
+    packages: _Texts
+    tests: _Texts = field(default_factory=dict)
     own_module: bool = False
-    also: Mapping[str, str] = field(default_factory=dict)
-    variables: Mapping[str, str] = field(default_factory=dict)
+    also: _Texts = field(default_factory=dict)
+    variables: _Texts = field(default_factory=dict)
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -70,10 +79,18 @@ def _kubernetes(*commands: str) -> dict[str, str]:
     return {name: f"k8s.io/kubernetes/cmd/{name}" for name in commands}
 
 
-_CSI = "github.com/kubernetes-csi"
-_ETCD = "go.etcd.io/etcd"
-_CNI = "github.com/containernetworking/plugins/plugins"
-_CONTAINERD = "github.com/containerd/containerd/v2"
+def _sidecar(path: str, version: str, *programs: str, own_module: bool = False, also: _Texts | None = None) -> Tool:
+    module = f"{_CSI}/{path}"
+    return Tool(
+        name=programs[0],
+        module=module,
+        version=version,
+        packages={name: f"{module}/cmd/{name}" for name in programs},
+        own_module=own_module,
+        also=also or {},
+        variables={"main.version": version},
+    )
+
 
 TOOLS = (
     Tool(
@@ -105,14 +122,15 @@ TOOLS = (
     ),
     Tool(
         name="cni-plugins",
-        module="github.com/containernetworking/plugins",
-        version="v1.9.1",
+        module=_CNI,
+        version=CNI_VERSION,
         packages={
-            "bridge": f"{_CNI}/main/bridge",
-            "host-local": f"{_CNI}/ipam/host-local",
-            "loopback": f"{_CNI}/main/loopback",
-            "portmap": f"{_CNI}/meta/portmap",
+            "bridge": f"{_CNI}/plugins/main/bridge",
+            "host-local": f"{_CNI}/plugins/ipam/host-local",
+            "loopback": f"{_CNI}/plugins/main/loopback",
+            "portmap": f"{_CNI}/plugins/meta/portmap",
         },
+        variables={f"{_CNI}/pkg/utils/buildversion.BuildVersion": CNI_VERSION},
     ),
     Tool(
         name="coredns",
@@ -123,44 +141,27 @@ TOOLS = (
     Tool(
         name="containerd",
         module=_CONTAINERD,
-        version="v2.4.2",
+        version=CONTAINERD_VERSION,
         packages={name: f"{_CONTAINERD}/cmd/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")},
+        variables={f"{_CONTAINERD}/version.Version": CONTAINERD_VERSION},
     ),
-    Tool(
-        name="csi-provisioner",
-        module=f"{_CSI}/external-provisioner/v6",
-        version="v6.3.0",
-        packages={"csi-provisioner": f"{_CSI}/external-provisioner/v6/cmd/csi-provisioner"},
-        own_module=True,
-    ),
-    Tool(
-        name="csi-attacher",
-        module=f"{_CSI}/external-attacher/v4",
-        version="v4.13.0",
-        packages={"csi-attacher": f"{_CSI}/external-attacher/v4/cmd/csi-attacher"},
-        own_module=True,
-    ),
-    Tool(
-        name="csi-resizer",
-        module=f"{_CSI}/external-resizer/v2",
-        version="v2.3.0",
-        packages={"csi-resizer": f"{_CSI}/external-resizer/v2/cmd/csi-resizer"},
-    ),
-    Tool(
-        name="csi-snapshotter",
-        module=f"{_CSI}/external-snapshotter/v8",
-        version="v8.7.0",
-        packages={
-            name: f"{_CSI}/external-snapshotter/v8/cmd/{name}" for name in ("csi-snapshotter", "snapshot-controller")
-        },
+    _sidecar("external-provisioner/v6", "v6.3.0", "csi-provisioner", own_module=True),
+    _sidecar("external-attacher/v4", "v4.13.0", "csi-attacher", own_module=True),
+    _sidecar("external-resizer/v2", "v2.3.0", "csi-resizer"),
+    _sidecar(
+        "external-snapshotter/v8",
+        "v8.7.0",
+        "csi-snapshotter",
+        "snapshot-controller",
         own_module=True,
         also={SNAPSHOT_CLIENT: SNAPSHOT_CLIENT_VERSION},
     ),
     Tool(
         name="helm",
         module="helm.sh/helm/v4",
-        version="v4.3.1",
+        version=HELM_VERSION,
         packages={"helm": "helm.sh/helm/v4/cmd/helm"},
+        variables={"helm.sh/helm/v4/internal/version.version": HELM_VERSION},
     ),
     Tool(
         name="pause",

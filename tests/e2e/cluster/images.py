@@ -29,6 +29,8 @@ COREDNS_TAG = tool_of("coredns").version
 _KUBEADM_COREDNS_TAG = "v1.14.2"
 _KUBEADM_ETCD_TAG = "3.6.8-0"
 _COMMAND_S = 60.0
+_SOURCE = Path(__file__).read_bytes()
+"""Part of the key. Read with the module, so that it is what runs, also when the file changes meanwhile."""
 _USERS = {"/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"}
 _GROUPS = {"/etc/group": "root:x:0:\nnogroup:x:65534:\n"}
 
@@ -127,8 +129,8 @@ KUBEADM_IMAGES = frozenset(
 def images_artefact(system: Artefact) -> Artefact:
     """Give the folder in the cache that holds the archives made from that Debian system."""
     programs = sorted({program for image in IMAGES for program in image.programs.values()})
-    sources = (Path(__file__).read_bytes(), Path(archive.__file__).read_bytes())
-    key = digest(system.label, *(f"{name} {tool_of(name).artefact.label}" for name in programs), *sources)
+    builds = (f"{name} {tool_of(name).artefact.label}" for name in programs)
+    key = digest(system.label, *builds, _SOURCE, archive.SOURCE)
     return Artefact("cluster/images", KUBERNETES_VERSION, key)
 
 

@@ -12,6 +12,7 @@ from tests.e2e.cluster.debian import System
 from tests.e2e.cluster.images import images_artefact
 from tests.e2e.cluster.rootfs import make_rootfs, rootfs_key
 
+_SOURCE = Path(__file__).read_bytes()
 ROOT = "root"
 DESCRIPTION = "image.json"
 DATA = {"/var/lib/containerd": "containerd"}
@@ -27,7 +28,8 @@ def machine_image_artefact(system: Artefact) -> Artefact:
         rootfs_key(system),
         images_artefact(system).key,
         *(tool_of(program).artefact.key for program in ("containerd", "ctr")),
-        *(Path(source).read_bytes() for source in (template.__file__, __file__)),
+        template.SOURCE,
+        _SOURCE,
     )
     return Artefact("machine-images", f"kubernetes-{KUBERNETES_VERSION}", key)
 

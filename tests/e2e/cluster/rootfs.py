@@ -35,6 +35,7 @@ DISABLED = (
 _SPECIFIC = ("etc/hostname", "etc/machine-id", "etc/ssh/ssh_host_*", "var/lib/dbus/machine-id", "var/log/*.log")
 """What debootstrap leaves of this host, or what every machine makes for itself."""
 _COMMAND_S = 300.0
+_SOURCE = Path(__file__).read_bytes()
 
 
 def rootfs_key(system: Artefact) -> str:
@@ -42,7 +43,7 @@ def rootfs_key(system: Artefact) -> str:
     files = digest_of_files((path for path in FILES.rglob("*") if path.is_file()), below=FILES)
     wanted = sorted(name for names in PROGRAMS.values() for name in names)
     builds = (f"{name} {tool_of(name).artefact.key}" for name in wanted)
-    return digest(system.label, files, *builds, Path(__file__).read_bytes())
+    return digest(system.label, files, *builds, _SOURCE)
 
 
 async def make_rootfs(root: Path, system: System, binaries: Mapping[str, Path]) -> None:

@@ -12,6 +12,7 @@ from tests.e2e.cluster.errors import AssetError
 NAMESPACE = "k8s.io"
 """The one that the kubelet's side of containerd looks into."""
 IMPORT_S = 300.0
+SOURCE = Path(__file__).read_bytes()
 _START_S = 60.0
 _LIST_S = 60.0
 _LOOK_S = 0.05

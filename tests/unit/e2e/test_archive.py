@@ -1,5 +1,6 @@
 """The docker-archives, read back with tarfile."""
 
+import gzip
 import hashlib
 import json
 import tarfile
@@ -52,7 +53,7 @@ def test_what_is_written_is_an_image_that_names_its_parts_by_their_digests(tmp_p
         assert config["config"]["Entrypoint"] == ["/usr/bin/thing"]
         assert config["config"]["Cmd"] == ["run"]
         [layer_name] = manifest["Layers"]
-        layer_digest = hashlib.sha256(_content(archive, layer_name)).hexdigest()
+        layer_digest = hashlib.sha256(gzip.decompress(_content(archive, layer_name))).hexdigest()
         assert config["rootfs"]["diff_ids"] == [f"sha256:{layer_digest}"]
 
 

@@ -37,14 +37,18 @@ def test_another_release_is_another_system() -> None:
 
 def test_a_file_of_the_system_is_never_one_of_this_host(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    (root / "usr" / "lib").mkdir(parents=True)
-    (root / "usr" / "lib" / "libone.so.1").touch()
+    library = root / "usr" / "lib" / "some" / "libone.so.1"
+    library.parent.mkdir(parents=True)
+    library.touch()
     (root / "lib").symlink_to("usr/lib")
-    (root / "usr" / "lib" / "libone.so").symlink_to("libone.so.1")
-    (root / "usr" / "lib" / "out.so").symlink_to("/etc/passwd")
-    assert inside(root, "/lib/libone.so") == root / "usr" / "lib" / "libone.so.1"
-    for wrong in ("/lib/out.so", "/lib/none.so", "/lib"):
-        with pytest.raises(AssetError, match="is not a file of that system"):
+    (library.parent / "libone.so").symlink_to("libone.so.1")
+    (root / "usr" / "lib" / "loader.so").symlink_to("/lib/some/../some/libone.so")
+    for path in ("/lib/some/libone.so", "/lib/loader.so", "/../../usr/lib/loader.so"):
+        assert inside(root, path) == library
+    (root / "host").symlink_to("/etc/passwd")
+    (root / "circle").symlink_to("circle")
+    for wrong in ("/host", "/circle", "/lib/none.so", "/lib"):
+        with pytest.raises(AssetError, match="is not a file of the system"):
             inside(root, wrong)
 
 
