@@ -33,7 +33,7 @@ unit: env ## unit tests: no root, no devices
 
 .PHONY: integration
 integration: env ## real loop devices, mkfs, mounts (root)
-	@scripts/prepare host integration && $(PY) -m pytest tests/integration tests/faults $(ARGS)
+	@scripts/prepare host integration && { scripts/prepare machines || true; } && $(PY) -m pytest tests/integration tests/faults $(ARGS)
 
 .PHONY: sanity
 sanity: env ## the published csi-sanity, both tiers (root)

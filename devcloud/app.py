@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 from starlette.types import Receive, Scope, Send
 
+from devcloud import power
 from devcloud.api.gateway import Gateway
 from devcloud.cloud import Cloud, build
 from devcloud.machines import Machines
@@ -33,7 +34,7 @@ class App:
         self._settings = settings
         self._machines = machines
         self._gateway: Gateway | None = None
-        self.state = SimpleNamespace()
+        self.state = SimpleNamespace(sockets=())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; raises RuntimeError outside `running`."""
@@ -42,10 +43,13 @@ class App:
         await self._gateway(scope, receive, send)
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[Cloud]:
-        """Keep the platform open: state read, disks in line with it, first user there.
+    async def running(self, port: int = 0) -> AsyncIterator[Cloud]:
+        """Keep the platform open: state read, machines and disks in line with it, first user there.
 
-        Raises DataDirBusyError when another devcloud has the folder.
+        `state.sockets` are those at which instances reach the platform where they cannot reach this host; on `port`
+        (0: a free one).
+
+        Raises DataDirBusyError when another devcloud has the folder, BackendError when the back end cannot work here.
         """
         cloud = build(self._settings, self._machines)
         with hold_data_dir(self._settings.data_dir):
@@ -54,14 +58,20 @@ class App:
             await cloud.store.open()
             try:
                 self.state.api_key = await seed(cloud)
+                await cloud.machines.open()
+                self.state.sockets = await cloud.machines.listen(port)
                 await reconcile(cloud)
                 self.state.cloud, self.state.faults = cloud, cloud.faults
                 self._gateway = Gateway(cloud)
-                yield cloud
+                async with power.following(cloud):
+                    yield cloud
             finally:
                 self._gateway = None
+                for listening in self.state.sockets:
+                    listening.close()
                 cloud.hub.close()
                 await cloud.tasks.stop()
+                await cloud.machines.close()
                 await cloud.store.close()
 
 

@@ -13,6 +13,7 @@ from devcloud.faults import Faults
 from devcloud.host import HostMachines
 from devcloud.locks import KeyedLocks
 from devcloud.machines import Machines, NoMachines
+from devcloud.nspawn.backend import make_nspawn_machines
 from devcloud.settings import Backend, Settings
 from devcloud.state import FrozenCopy, Store
 
@@ -48,6 +49,13 @@ class Tasks:
         self._running.add(task)
         task.add_done_callback(self._finish)
         return task
+
+    async def cancel(self, name: str) -> None:
+        """Cancel the work of a name and wait for its end."""
+        wanted = [task for task in self._running if task.get_name() == name]
+        for task in wanted:
+            task.cancel()
+        await asyncio.gather(*wanted, return_exceptions=True)
 
     async def stop(self) -> None:
         """Cancel what runs and wait for its end."""
@@ -90,15 +98,21 @@ class Cloud:
 
 def build(settings: Settings, machines: Machines | None = None) -> Cloud:
     """Put a platform together; nothing is opened yet. `machines` replaces the back end of the settings."""
-    if machines is None:
-        machines = HostMachines(settings.disks_dir) if settings.backend is Backend.HOST else NoMachines()
     store = Store(settings.database_path, durable=settings.durable)
     return Cloud(
         settings=settings,
         store=store,
-        machines=machines,
+        machines=machines or _make_machines(settings),
         volumes=Images(settings.disks_dir, durable=settings.durable),
         snapshots=Images(settings.snapshots_dir, durable=settings.durable),
         locks=KeyedLocks(settings.lock_wait_s),
         faults=Faults(store.freeze),
     )
+
+
+def _make_machines(settings: Settings) -> Machines:
+    if settings.backend is Backend.HOST:
+        return HostMachines(settings.disks_dir)
+    if settings.backend is Backend.NSPAWN:
+        return make_nspawn_machines(settings)
+    return NoMachines()

@@ -1,4 +1,4 @@
-"""The command `devcloud`: serve, reset, version."""
+"""The command `devcloud`: serve, enter, reset, version."""
 
 import argparse
 import asyncio
@@ -8,19 +8,29 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from ipaddress import IPv4Network
 from pathlib import Path
 
+from devcloud import addresses
 from devcloud import app as application
 from devcloud.api.pages import find_version
 from devcloud.cloud import build
 from devcloud.disks import IMAGE_SUFFIX, PART_SUFFIX
-from devcloud.reconcile import withdraw_all
+from devcloud.errors import CloudError
+from devcloud.nspawn.enter import replace_process
+from devcloud.reconcile import take_down
 from devcloud.server import Server, open_socket, url_of
-from devcloud.settings import Backend, HostInstance, Quota, Settings, Tier
+from devcloud.settings import DEFAULT_NETWORK, Backend, HostInstance, ImageFolder, Quota, Settings, Tier
 
 DEFAULT_LISTEN = "127.0.0.1:8080"
 _DEFAULT_DIR = Path("/var/lib/devcloud")
 _OWN_FILES = ("state.db", "state.db-wal", "state.db-shm", "api-key", "api-key.part")
+_LOOP_CONTROL = Path("/dev/loop-control")
+_SHELL = ("/bin/sh", "-l")
+_ENTER_FAILED = 255
+"""Exit code of `enter` when there is no command whose code could be told, as with ssh."""
+_SMALLEST_NETWORK = 8
+"""Addresses: the network's two own, the platform's, three in reserve, and instances."""
 
 
 class UsageError(Exception):
@@ -33,11 +43,11 @@ def run(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         return int(options.work(options))
-    except (UsageError, application.DataDirBusyError) as error:
+    except (UsageError, application.DataDirBusyError, CloudError) as error:
         sys.stderr.write(f"devcloud: {error}\n")
     except OSError as error:
         sys.stderr.write(f"devcloud: {error.strerror}{f': {error.filename}' if error.filename else ''}\n")
-    return 1
+    return int(options.failed)
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -52,25 +62,36 @@ def serve(options: argparse.Namespace) -> int:
 
 async def _serve(settings: Settings, listening: socket.socket) -> None:
     app = application.create_app(settings)
-    async with app.running():
+    async with app.running(listening.getsockname()[1]):
         # Written at once: whoever started this process waits for the line.
         sys.stdout.write(
             f"devcloud ({settings.tier.value} tier, back end {settings.backend.value}) on {url_of(listening)}\n"
             f"API key in {settings.api_key_path}; volumes in {settings.disks_dir}\n"
         )
+        for inside in app.state.sockets:
+            sys.stdout.write(f"from inside of instances: {url_of(inside)}\n")
         sys.stdout.flush()
-        await Server(app).serve(sockets=[listening])
+        await Server(app).serve(sockets=[listening, *app.state.sockets])
+
+
+def enter(options: argparse.Namespace) -> int:
+    """Become a command in the machine of an instance."""
+    words = options.command[1:] if options.command[:1] == ["--"] else options.command
+    replace_process(options.data_dir, options.instance, words or _SHELL, os.environ)
+    return _ENTER_FAILED
 
 
 def reset(options: argparse.Namespace) -> int:
-    """Take all disks of a data folder out of this machine and remove its state; nothing else is touched."""
-    settings = Settings(data_dir=options.data_dir, backend=Backend.HOST)
+    """Remove the machines and disks of a data folder from this machine, and its state; nothing else is touched."""
+    settings = Settings(data_dir=options.data_dir)
     if not settings.data_dir.is_dir():
         return 0
+    if settings.machines_dir.exists():
+        settings = Settings(data_dir=options.data_dir, backend=Backend.NSPAWN)
     with application.hold_data_dir(settings.data_dir):
-        refused = asyncio.run(withdraw_all(build(settings)))
+        refused = asyncio.run(take_down(build(settings)))
         if refused:
-            raise UsageError("nothing was removed, disks are in use: " + "; ".join(refused))
+            raise UsageError("no state was removed, disks are in use: " + "; ".join(refused))
         for name in _OWN_FILES:
             (settings.data_dir / name).unlink(missing_ok=True)
         for folder in (settings.disks_dir, settings.snapshots_dir):
@@ -120,12 +141,18 @@ def read_settings(options: argparse.Namespace) -> Settings:
             raise UsageError(
                 f"--host-instance {host.name}={host.zone}: NAME or NAME=ZONE with a zone of --zone is needed"
             )
+    network, pods = _read_networks(options.network, options.pod_network)
     return Settings(
         data_dir=options.data_dir,
         tier=Tier(options.tier),
         backend=Backend(options.backend),
         zones=zones,
         host_instances=hosts,
+        machine_images=tuple(map(_read_image, options.machine_image or ())),
+        network=network,
+        pod_network=pods,
+        boot_timeout_s=options.boot_timeout,
+        stop_timeout_s=options.stop_timeout,
         max_volumes=options.max_volumes,
         capacity_gb=options.capacity_gb,
         rate_limit_rps=options.rate_limit,
@@ -136,17 +163,56 @@ def read_settings(options: argparse.Namespace) -> Settings:
     )
 
 
+def _read_image(text: str) -> ImageFolder:
+    name, equals, folder = text.partition("=")
+    if not name or not equals or not Path(folder).is_dir():
+        raise UsageError(f"--machine-image {text}: NAME=FOLDER with a folder that is there is needed")
+    return ImageFolder(name, Path(folder))
+
+
+def _read_networks(text: str, pod_text: str | None) -> tuple[IPv4Network, IPv4Network | None]:
+    try:
+        network = IPv4Network(text)
+        pods = IPv4Network(pod_text) if pod_text else None
+    except ValueError as error:
+        raise UsageError(f"--network and --pod-network are IPv4 networks such as 10.77.0.0/24: {error}") from error
+    if network.num_addresses < _SMALLEST_NETWORK:
+        raise UsageError(
+            f"--network {network} has no room for instances; give it at least {_SMALLEST_NETWORK} addresses"
+        )
+    if pods is not None and not addresses.fits(network, pods):
+        raise UsageError(
+            f"--pod-network {pods} has to hold a /24 for every address of --network {network}, apart from it; "
+            "10.77.0.0/24 and 192.168.0.0/16 go together"
+        )
+    return network, pods
+
+
 def _check_backend(settings: Settings) -> None:
-    if settings.backend is Backend.HOST and (os.geteuid() != 0 or not Path("/dev/loop-control").exists()):
-        raise UsageError("the back end `host` needs root and loop devices (/dev/loop-control); use --backend none")
+    if settings.backend is Backend.NONE:
+        return
+    if os.geteuid() != 0 or not _LOOP_CONTROL.exists():
+        raise UsageError(
+            f"the back end `{settings.backend.value}` needs root and loop devices (/dev/loop-control); "
+            "use --backend none"
+        )
+    if settings.backend is Backend.NSPAWN and settings.host_instances:
+        raise UsageError("--host-instance is for the back end `host`; with `nspawn` every instance is launched")
+    if settings.backend is Backend.NSPAWN and not settings.machine_images:
+        raise UsageError("the back end `nspawn` needs something to launch from: --machine-image NAME=FOLDER")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="devcloud", description="The Cloud, small enough to run beside a test.")
-    parser.set_defaults(log_level="warning")
+    parser.set_defaults(log_level="warning", failed=1)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands.add_parser("serve", help="serve the platform's API"))
-    command = commands.add_parser("reset", help="take all disks out of this machine and remove the state")
+    command = commands.add_parser("enter", help="run a command in the machine of an instance (back end nspawn)")
+    command.add_argument("--data-dir", type=Path, default=_DEFAULT_DIR)
+    command.add_argument("instance", help="id, host name or name")
+    command.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="default: a shell")
+    command.set_defaults(work=enter, failed=_ENTER_FAILED)
+    command = commands.add_parser("reset", help="remove machines and disks from this machine, and the state")
     command.add_argument("--data-dir", type=Path, default=_DEFAULT_DIR)
     command.set_defaults(work=reset)
     commands.add_parser("version", help="write the version").set_defaults(work=show_version)
@@ -162,6 +228,11 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
     add("--data-dir", type=Path, default=_DEFAULT_DIR, help=f"state and images (default {_DEFAULT_DIR})")
     add("--backend", choices=[item.value for item in Backend], default=Backend.HOST.value, help="behind instances")
     add("--host-instance", action="append", metavar="NAME[=ZONE]", help="an instance that is this machine; may repeat")
+    add("--machine-image", action="append", metavar="NAME=FOLDER", help="what nspawn launches from; may repeat")
+    add("--network", default=DEFAULT_NETWORK, help=f"private addresses of instances (default {DEFAULT_NETWORK})")
+    add("--pod-network", help="its n-th /24 is routed to the instance with the n-th address (nspawn)")
+    add("--boot-timeout", type=float, default=90.0, metavar="SECONDS", help="for a machine to come up (default 90)")
+    add("--stop-timeout", type=float, default=30.0, metavar="SECONDS", help="for a machine to power off (default 30)")
     add("--zone", action="append", help="a zone, the first is the default; may repeat (default zone-1)")
     add("--max-volumes", type=int, default=64, help="volumes per instance (default 64)")
     add("--capacity-gb", type=int, default=0, help="storage that volumes may claim (default: what the disk has)")

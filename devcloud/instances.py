@@ -1,6 +1,6 @@
-"""Instances: launch, find, change state, label, terminate.
+"""Instances: launch, find, label, terminate.
 
-Belongs here: the rules of platform contract 4. Does not: disks in general (`attachments.py`), HTTP.
+Belongs here: the rules of platform contract 4. Does not: power (`power.py`), disks in general (`attachments.py`), HTTP.
 """
 
 import asyncio
@@ -10,60 +10,21 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from devcloud import attachments, events
+from devcloud import attachments, boots, events
 from devcloud.cloud import Actor, Cloud, Scope
 from devcloud.errors import (
     CloudError,
-    ConflictError,
     DanglingError,
     DiskBusyError,
     InvalidError,
     MissingError,
     QuotaError,
 )
-from devcloud.rows import (
-    ERROR,
-    INSTANCES,
-    PAUSED,
-    RUNNING,
-    SSH_KEYS,
-    STARTING,
-    STOPPED,
-    TENANTS,
-    VOLUMES,
-    Instance,
-    Volume,
-    now,
-)
-from devcloud.seed import next_address
-from devcloud.volumes import carries, parse_uuid
+from devcloud.instance_types import INSTANCE_TYPES, InstanceType
+from devcloud.rows import INSTANCES, SSH_KEYS, TENANTS, VOLUMES, Instance, Volume, now
+from devcloud.volumes import carries, lock_of, parse_uuid
 
 INSTANCE = "instance"
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceType:
-    """A size that an instance can have (platform contract 4.6)."""
-
-    id: str
-    vcpus: int
-    memory_mb: int
-    disk_gb: int
-    price_per_hour: float
-
-
-INSTANCE_TYPES = {
-    item.id: item
-    for item in (
-        InstanceType("basic-1", 1, 512, 8, 0.005),
-        InstanceType("basic-2", 1, 1024, 10, 0.01),
-        InstanceType("standard-1", 2, 2048, 20, 0.02),
-        InstanceType("standard-2", 2, 4096, 40, 0.04),
-        InstanceType("standard-4", 4, 8192, 80, 0.08),
-        InstanceType("performance-1", 4, 16384, 160, 0.16),
-        InstanceType("performance-2", 8, 32768, 320, 0.32),
-    )
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +90,8 @@ async def launch(cloud: Cloud, actor: Actor, wanted: Launch) -> Instance:
     zone = row.zone or cloud.settings.zones[0]
     if zone not in cloud.settings.zones:
         raise MissingError("zone", zone)
+    if not cloud.is_strict and not cloud.settings.has_image(row.image):
+        raise MissingError("image", row.image)
 
     def work(db: sqlite3.Connection) -> Instance:
         if row.ssh_key_id and SSH_KEYS.one(db, "id = ? AND tenant_id = ?", row.ssh_key_id, actor.tenant_id) is None:
@@ -142,23 +105,8 @@ async def launch(cloud: Cloud, actor: Actor, wanted: Launch) -> Instance:
 
     made = await cloud.store.write(work)
     cloud.hub.wake()
-    cloud.tasks.spawn(_provision(cloud, actor, made, wanted.volumes), f"provision {made.id}")
+    cloud.tasks.spawn(_provision(cloud, actor, made, wanted.volumes), boots.task_of(made.id))
     return made
-
-
-async def stop(cloud: Cloud, actor: Actor, ref: str) -> None:
-    """Stop an instance; a stopped one is fine. Raises MissingError."""
-    await cloud.store.write(lambda db: _move(db, find(db, actor, ref), STOPPED))
-
-
-async def pause(cloud: Cloud, actor: Actor, ref: str) -> None:
-    """Pause a running instance; raises MissingError, ConflictError."""
-    await cloud.store.write(lambda db: _move(db, find(db, actor, ref), PAUSED, only_from=RUNNING))
-
-
-async def resume(cloud: Cloud, actor: Actor, ref: str) -> None:
-    """Let a paused instance run; raises MissingError, ConflictError."""
-    await cloud.store.write(lambda db: _move(db, find(db, actor, ref), RUNNING, only_from=PAUSED))
 
 
 async def label(
@@ -185,15 +133,18 @@ async def label(
 
 
 async def terminate(cloud: Cloud, actor: Actor, ref: str, *, wedge: bool = False) -> None:
-    """Remove an instance and take its disks away; raises MissingError.
+    """Remove an instance and take its disks away; raises MissingError, BackendError (then it is still there).
 
     A disk that somebody on this machine still uses stays in the machine and is taken by the next detach, delete or
     start. `wedge`: releasing the volumes fails, they stay IN-USE without an instance (platform contract 5.5).
     """
     name_first = cloud.is_strict
     instance = await get(cloud, Scope(actor), ref, name_first=name_first)
+    await cloud.tasks.cancel(boots.task_of(instance.id))
     held = await cloud.store.read(lambda db: VOLUMES.all(db, "instance_id = ?", instance.id))
-    async with cloud.locks.hold(*(f"volume:{volume.id}" for volume in held)):
+    async with cloud.locks.hold(boots.lock_of(instance.id), *(lock_of(volume.id) for volume in held)):
+        # The machine goes first: with it go the mounts that keep its disks busy.
+        await cloud.machines.remove(instance.id)
         if not wedge:
             for volume in held:
                 await _take_away(cloud, volume)
@@ -211,39 +162,14 @@ async def _take_away(cloud: Cloud, volume: Volume) -> None:
 
 async def _provision(cloud: Cloud, actor: Actor, instance: Instance, volumes: Sequence[str]) -> None:
     await asyncio.sleep(cloud.settings.instance_start_s)
-    await cloud.store.write(lambda db: finish_start(db, instance.id))
+    if not await boots.bring_up(cloud, instance.id):
+        return
     try:
         for ref in volumes:
             await attachments.attach(cloud, actor, ref, attachments.Wanted(instance.id))
-    except CloudError:
-        await cloud.store.write(
-            lambda db: db.execute("UPDATE instances SET status = ? WHERE id = ?", (ERROR, instance.id))
-        )
-
-
-def finish_start(db: sqlite3.Connection, instance_id: str) -> None:
-    """Let a STARTING instance run; one that is gone or in another state stays as it is."""
-    found = INSTANCES.get(db, instance_id)
-    if found is None or found.status != STARTING:
-        return
-    INSTANCES.update(
-        db,
-        msgspec.structs.replace(
-            found,
-            status=RUNNING,
-            private_ip=found.private_ip or next_address(db),
-            container_id=f"thecloud-{found.id[:8]}",
-            version=found.version + 1,
-            updated_at=now(),
-        ),
-    )
-
-
-def _move(db: sqlite3.Connection, found: Instance, status: str, *, only_from: str = "") -> None:
-    if only_from and found.status != only_from:
-        raise ConflictError(f"instance {found.id} is {found.status}, not {only_from}")
-    if found.status != status:
-        INSTANCES.update(db, msgspec.structs.replace(found, status=status, version=found.version + 1, updated_at=now()))
+    except CloudError as error:
+        async with cloud.locks.hold(boots.lock_of(instance.id)):
+            await boots.fail(cloud, instance.id, f"a volume of the launch could not be attached: {error}")
 
 
 def _reserve(cloud: Cloud, db: sqlite3.Connection, actor: Actor, wanted: InstanceType) -> None:

@@ -8,7 +8,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
 import stat
 import struct
 from collections.abc import Iterator
@@ -25,6 +24,8 @@ _SET_STATUS64 = 0x4C04
 _GET_STATUS64 = 0x4C05
 _SET_CAPACITY = 0x4C07
 _CONFIGURE = 0x4C0A
+_CTL_ADD = 0x4C80
+_CTL_REMOVE = 0x4C81
 _CTL_GET_FREE = 0x4C82
 _FLAG_READ_ONLY = 1
 _FLAG_AUTOCLEAR = 4
@@ -34,7 +35,7 @@ _INFO = struct.Struct("=QQQQQIIII64s64s32sQQ")
 _INFO_FLAGS = 8
 _CONFIG = struct.Struct(f"=II{_INFO.size}s64x")
 _NAME_BYTES = 63
-_MAJOR = 7
+MAJOR = 7
 _FREE_TRIES = 64
 _STAT_WRITES = 4
 _STAT_INFLIGHT = 8
@@ -98,6 +99,39 @@ def attach(image: Path, *, read_only: bool) -> int:
     raise OSError(errno.EBUSY, f"no free loop device after {_FREE_TRIES} tries")
 
 
+def attach_at(number: int, image: Path, *, read_only: bool) -> bool:
+    """Make the loop device of this number and give it the image; False when the number is taken. Raises OSError."""
+    mode = os.O_RDONLY if read_only else os.O_RDWR
+    with _opened(image, mode) as backing, _opened(_CONTROL, os.O_RDWR) as control:
+        try:
+            fcntl.ioctl(control, _CTL_ADD, number)
+        except OSError as error:
+            if error.errno == errno.EEXIST:
+                return False
+            raise
+        # Somebody who looked for a free device may have it by now; then it is theirs.
+        return _configure(number, backing, image, mode=mode, read_only=read_only)
+
+
+def discard(number: int) -> bool:
+    """Remove an idle loop device; False while it has a backing file or is open, True also when there is none.
+
+    Raises OSError.
+    """
+    with _opened(_CONTROL, os.O_RDWR) as control:
+        try:
+            fcntl.ioctl(control, _CTL_REMOVE, number)
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                return False
+            if error.errno not in {errno.ENODEV, errno.ENXIO}:
+                raise
+    # Where nothing else makes nodes, nothing else removes them.
+    if not (_SYS_BLOCK / f"loop{number}").exists():
+        device_of(number).unlink(missing_ok=True)
+    return True
+
+
 def detach(number: int) -> None:
     """Take the backing file away; raises InUseError, with the device as it was, or OSError.
 
@@ -144,7 +178,7 @@ def ensure_node(number: int) -> None:
     """Make the device node when nothing else does (a /dev that is no devtmpfs)."""
     with contextlib.suppress(FileExistsError):
         if not device_of(number).exists():
-            os.mknod(device_of(number), stat.S_IFBLK | 0o660, os.makedev(_MAJOR, number))
+            os.mknod(device_of(number), stat.S_IFBLK | 0o660, os.makedev(MAJOR, number))
 
 
 def holders(number: int) -> list[str]:
@@ -153,13 +187,6 @@ def holders(number: int) -> list[str]:
         return sorted(path.name for path in (_SYS_BLOCK / f"loop{number}" / "holders").iterdir())
     except FileNotFoundError:
         return []
-
-
-def mount_points(number: int, mountinfo: str) -> list[str]:
-    """Give where the device is mounted according to the text of a mountinfo file."""
-    device = f"{_MAJOR}:{number}"
-    found = (fields[4] for fields in map(str.split, mountinfo.splitlines()) if fields[2] == device)
-    return [re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point) for point in found]
 
 
 def _configure(number: int, backing: int, image: Path, *, mode: int, read_only: bool) -> bool:

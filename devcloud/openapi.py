@@ -65,7 +65,10 @@ def _operation(route: Route, schema_of: dict[int, Any], *, strict: bool) -> dict
         operation["x-permission"] = route.permission
     body = _body_of(route, strict=strict)
     if body is not None:
-        operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema_of[id(body)]}}}
+        operation["requestBody"] = {
+            "required": not route.body_optional,
+            "content": {_JSON: {"schema": schema_of[id(body)]}},
+        }
     return operation
 
 

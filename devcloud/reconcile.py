@@ -2,14 +2,12 @@
 
 import asyncio
 import logging
-import sqlite3
 
+from devcloud import power
 from devcloud.cloud import Cloud
 from devcloud.errors import BackendError, DiskBusyError
-from devcloud.host import HostMachines
-from devcloud.instances import finish_start
 from devcloud.machines import Disk
-from devcloud.rows import AVAILABLE, CREATING, IN_USE, INSTANCES, SNAPSHOTS, STARTING, VOLUMES, Volume
+from devcloud.rows import AVAILABLE, CREATING, IN_USE, SNAPSHOTS, VOLUMES, Volume
 from devcloud.snapshots import set_status
 
 _log = logging.getLogger(__name__)
@@ -29,19 +27,25 @@ async def reconcile(cloud: Cloud) -> None:
         for snapshot in snapshots:
             if snapshot.status == CREATING:
                 await cloud.store.write(lambda db, row=snapshot: set_status(db, row.id, AVAILABLE))  # type: ignore[misc]
-    await cloud.store.write(_finish_starts)
+    await power.catch_up(cloud)
 
 
-def _finish_starts(db: sqlite3.Connection) -> None:
-    for instance in INSTANCES.all(db, "status = ?", STARTING):
-        finish_start(db, instance.id)
+async def take_down(cloud: Cloud) -> list[str]:
+    """Remove machines and disks from this host, also what a crash left of them; gives a text for each that is in use.
+
+    Raises BackendError.
+    """
+    await cloud.machines.clear()
+    refused = await withdraw_all(cloud)
+    if not refused:
+        await cloud.machines.forget()
+    return refused
 
 
 async def withdraw_all(cloud: Cloud) -> list[str]:
     """Take every disk of this platform out of the machine; gives a text for each that is still in use."""
     refused = []
-    if isinstance(cloud.machines, HostMachines):
-        await cloud.machines.thaw_all()
+    await cloud.machines.thaw()
     for serial in await cloud.machines.disks():
         try:
             await cloud.machines.withdraw(serial)
@@ -51,8 +55,7 @@ async def withdraw_all(cloud: Cloud) -> list[str]:
 
 
 async def _withdraw_strays(cloud: Cloud, attached: dict[str, Volume]) -> None:
-    if isinstance(cloud.machines, HostMachines):
-        await cloud.machines.thaw_all()
+    await cloud.machines.thaw()
     for serial, disk in (await cloud.machines.disks()).items():
         volume = attached.get(serial)
         if volume is not None and volume.read_only == disk.read_only:

@@ -1,20 +1,18 @@
 """What a new platform starts with: a user, its tenant, an API key, and the instances that are this machine."""
 
 import asyncio
-import ipaddress
 import os
 import socket
 import sqlite3
 from pathlib import Path
 
 from devcloud import identity
+from devcloud.addresses import next_address
 from devcloud.cloud import Cloud
 from devcloud.rows import API_KEYS, INSTANCES, RUNNING, USERS, ApiKey, Instance, new_id
-from devcloud.settings import HostInstance, Settings
+from devcloud.settings import Backend, HostInstance, Settings
 
 SEED_EMAIL = "admin@devcloud.invalid"
-_NETWORK = ipaddress.ip_network("10.0.0.0/16")
-_FIRST_HOST = 5
 
 
 async def seed(cloud: Cloud) -> str:
@@ -25,13 +23,6 @@ async def seed(cloud: Cloud) -> str:
     key = await asyncio.to_thread(_read_or_write_key, cloud.settings.api_key_path)
     await cloud.store.write(lambda db: _seed_rows(db, cloud.settings, key))
     return key
-
-
-def next_address(db: sqlite3.Connection) -> str:
-    """Give an address that no instance has."""
-    taken = {row[0] for row in db.execute("SELECT private_ip FROM instances")}
-    hosts = (str(_NETWORK[index]) for index in range(_FIRST_HOST, _NETWORK.num_addresses - 1))
-    return next(address for address in hosts if address not in taken)
 
 
 def _seed_rows(db: sqlite3.Connection, settings: Settings, key: str) -> None:
@@ -49,7 +40,7 @@ def _seed_rows(db: sqlite3.Connection, settings: Settings, key: str) -> None:
                 key_hash=identity.hash_key(key),
             ),
         )
-    for wanted in settings.host_instances or (HostInstance(socket.gethostname()),):
+    for wanted in _seeded(settings):
         if INSTANCES.one(db, "name = ? AND tenant_id = ?", wanted.name, str(user.default_tenant_id)) is None:
             INSTANCES.insert(
                 db,
@@ -61,10 +52,17 @@ def _seed_rows(db: sqlite3.Connection, settings: Settings, key: str) -> None:
                     hostname=wanted.name,
                     image="this-machine",
                     status=RUNNING,
-                    private_ip=next_address(db),
+                    private_ip=next_address(db, settings.network),
                     zone=wanted.zone or settings.zones[0],
                 ),
             )
+
+
+def _seeded(settings: Settings) -> tuple[HostInstance, ...]:
+    """Give the instances that this machine is; none where instances are machines of their own."""
+    if settings.backend is Backend.NSPAWN:
+        return ()
+    return settings.host_instances or (HostInstance(socket.gethostname()),)
 
 
 def _read_or_write_key(path: Path) -> str:

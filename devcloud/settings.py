@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv4Network
 from pathlib import Path
 
 MIN_SIZE_GB = 1
 MAX_SIZE_GB = 16000
 GIB = 1 << 30
+DEFAULT_NETWORK = "10.0.0.0/16"
 
 
 class Tier(StrEnum):
@@ -21,6 +23,8 @@ class Backend(StrEnum):
 
     HOST = "host"
     """This machine is every instance; volumes are loop devices on it. Needs root."""
+    NSPAWN = "nspawn"
+    """Every instance is a machine of its own (systemd-nspawn) in a network that devcloud makes. Needs root."""
     NONE = "none"
     """No devices: attaching is bookkeeping."""
 
@@ -60,6 +64,15 @@ class HostInstance:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageFolder:
+    """A machine image that instances can be launched from."""
+
+    name: str
+    folder: Path
+    """Holds `root/` and, where it is needed, `image.json`; see `nspawn/image.py`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All options; every time is in seconds."""
 
@@ -68,7 +81,17 @@ class Settings:
     backend: Backend = Backend.HOST
     zones: tuple[str, ...] = ("zone-1",)
     host_instances: tuple[HostInstance, ...] = ()
-    """Empty: one, named like this host."""
+    """Empty: one, named like this host. The back end `nspawn` has none."""
+    machine_images: tuple[ImageFolder, ...] = ()
+    """What the back end `nspawn` launches from."""
+    network: IPv4Network = field(default_factory=lambda: IPv4Network(DEFAULT_NETWORK))
+    """Private addresses of instances; the first is the platform's, where the back end makes the network."""
+    pod_network: IPv4Network | None = None
+    """Its n-th /24 is routed to the instance with the n-th address; None: no such routes."""
+    boot_timeout_s: float = 90.0
+    """How long a machine may take to come up."""
+    stop_timeout_s: float = 30.0
+    """How long a machine may take to power off when it is asked to, before it is killed."""
     max_volumes: int = 64
     """Volumes per instance; enforced in the extended tier only."""
     capacity_gb: int = 0
@@ -90,6 +113,15 @@ class Settings:
     def is_strict(self) -> bool:
         """Whether the published platform with its quirks is played."""
         return self.tier is Tier.STRICT
+
+    def has_image(self, name: str) -> bool:
+        """Whether instances can be launched from an image; where instances are no machines, any name will do."""
+        return self.backend is not Backend.NSPAWN or any(image.name == name for image in self.machine_images)
+
+    @property
+    def machines_dir(self) -> Path:
+        """Folder of everything that the back end `nspawn` keeps."""
+        return self.data_dir / "nspawn"
 
     @property
     def disks_dir(self) -> Path:

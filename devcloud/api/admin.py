@@ -1,4 +1,4 @@
-"""Admin routes of devcloud itself, under `/_devcloud`: faults, wedged and sick volumes, call counts.
+"""Admin routes of devcloud itself, under `/_devcloud`: faults, sick volumes, dead instances, call counts.
 
 They need an API key like everything else and are neither counted nor rate limited.
 """
@@ -8,8 +8,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from devcloud import attachments, volumes
-from devcloud.api import views
+from devcloud import attachments, power, volumes
+from devcloud.api import answers, views
 from devcloud.api.call import Call, Reply
 from devcloud.cloud import Scope
 from devcloud.faults import ANY, Fault, Kind
@@ -110,6 +110,12 @@ async def set_health(call: Call, body: SetHealth) -> Reply:
         sick = msgspec.structs.replace(volume, health=body.health, updated_at=now())
         await call.cloud.store.write(lambda db: VOLUMES.update(db, sick))
     return Reply(await views.view_volume(call.cloud, sick))
+
+
+async def kill_instance(call: Call, _: None) -> Reply:
+    """POST /_devcloud/instances/{ref}/kill."""
+    await power.kill(call.cloud, call.actor, call.ref)
+    return Reply(answers.Message("instance killed"))
 
 
 async def list_calls(call: Call, _: None) -> Reply:

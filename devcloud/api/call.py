@@ -111,6 +111,8 @@ class Route:
     """Type of the request body; None: not read."""
     extended_body: type | None = None
     """The body in the extended tier where it differs."""
+    body_optional: bool = False
+    """Whether a request without a body is one with an empty object."""
     body_error: type[InvalidError] = BodyError
     """What a body that does not fit is refused with."""
     access: Access = Access.MEMBER

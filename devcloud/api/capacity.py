@@ -26,6 +26,7 @@ FEATURES = (
     "instance.hostname",
     "instance.max-volumes",
     "instance.filter",
+    "instance.power",
     "events.stream",
 )
 

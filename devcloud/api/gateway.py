@@ -176,7 +176,7 @@ class Gateway:
         if len(body) > _MAX_BODY_BYTES:
             raise route.body_error(f"the body has {len(body)} bytes; at most {_MAX_BODY_BYTES} are allowed")
         try:
-            return decode(body, wanted)
+            return decode(body or b"{}" if route.body_optional else body, wanted)
         except BodyError as error:
             raise route.body_error(str(error)) from error
 

@@ -4,13 +4,14 @@ import re
 
 from starlette.responses import Response
 
-from devcloud import instances
+from devcloud import instances, power
 from devcloud.api import answers, requests, views
 from devcloud.api.call import Call, Reply
 from devcloud.api.envelope import plain
 from devcloud.errors import BackendError, InvalidError, NotRunningError, PortFormatError, PortsError
 from devcloud.faults import Kind
-from devcloud.instances import INSTANCE_TYPES, InstanceFilter, Launch
+from devcloud.instance_types import INSTANCE_TYPES
+from devcloud.instances import InstanceFilter, Launch
 from devcloud.rows import RUNNING, STARTING, Instance, new_id
 from devcloud.volumes import parse_uuid
 
@@ -72,21 +73,33 @@ async def get(call: Call, _: None) -> Reply:
     return Reply(views.view_instance(call.cloud, await instances.get(call.cloud, call.scope, call.ref)))
 
 
-async def stop(call: Call, _: None) -> Reply:
+async def start(call: Call, _: None) -> Reply:
+    """POST /instances/{ref}/start."""
+    await power.start(call.cloud, call.actor, call.ref)
+    return Reply(answers.Message("instance starting"))
+
+
+async def stop(call: Call, body: requests.PowerDown | None) -> Reply:
     """POST /instances/{ref}/stop."""
-    await instances.stop(call.cloud, call.actor, call.ref)
+    await power.stop(call.cloud, call.actor, call.ref, force=body is not None and body.force)
     return Reply(answers.Message("instance stopped"))
+
+
+async def reboot(call: Call, body: requests.PowerDown) -> Reply:
+    """POST /instances/{ref}/reboot."""
+    await power.reboot(call.cloud, call.actor, call.ref, force=body.force)
+    return Reply(answers.Message("instance rebooting"))
 
 
 async def pause(call: Call, _: None) -> Reply:
     """POST /instances/{ref}/pause."""
-    await instances.pause(call.cloud, call.actor, call.ref)
+    await power.pause(call.cloud, call.actor, call.ref)
     return Reply(answers.Message("instance paused"))
 
 
 async def resume(call: Call, _: None) -> Reply:
     """POST /instances/{ref}/resume."""
-    await instances.resume(call.cloud, call.actor, call.ref)
+    await power.resume(call.cloud, call.actor, call.ref)
     return Reply(answers.Message("instance resumed"))
 
 
@@ -95,7 +108,7 @@ async def logs(call: Call, _: None) -> Response:
     found = await instances.get(call.cloud, call.scope, call.ref, name_first=call.cloud.is_strict)
     if found.status == STARTING:
         raise NotRunningError(found.id, found.status)
-    return plain(200, "")
+    return plain(200, await call.cloud.machines.console(found.id))
 
 
 async def stats(call: Call, _: None) -> Reply:

@@ -18,6 +18,11 @@ Email = Annotated[str, Meta(max_length=255, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$
 Password = Annotated[str, Meta(min_length=8, max_length=72)]
 
 
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+HOSTNAME = rf"^({_LABEL}(\.{_LABEL})*)?$"
+"""What a host name may be (RFC 1123); empty: the platform gives one."""
+
+
 class Register(msgspec.Struct, frozen=True):
     """Request of a new user."""
 
@@ -85,7 +90,13 @@ class LaunchInstanceExtended(LaunchInstance, frozen=True):
     """The same with a zone and a host name."""
 
     zone: str = ""
-    hostname: Annotated[str, Meta(max_length=253)] = ""
+    hostname: Annotated[str, Meta(max_length=253, pattern=HOSTNAME)] = ""
+
+
+class PowerDown(msgspec.Struct, frozen=True):
+    """Request to stop or reboot an instance."""
+
+    force: bool = False
 
 
 class UpdateMetadata(msgspec.Struct, frozen=True):

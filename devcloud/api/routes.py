@@ -285,6 +285,13 @@ ADMIN = (
         admin.SetHealth,
     ),
     Route(
+        "POST",
+        "/_devcloud/instances/{ref}/kill",
+        admin.kill_instance,
+        "Let an instance die as if its power were cut.",
+        answers.Message,
+    ),
+    Route(
         "GET",
         "/_devcloud/calls",
         admin.list_calls,

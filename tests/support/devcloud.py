@@ -16,7 +16,7 @@ from devcloud.app import App, create_app
 from devcloud.cloud import Cloud, build
 from devcloud.faults import Faults
 from devcloud.machines import Machines
-from devcloud.reconcile import withdraw_all
+from devcloud.reconcile import take_down
 from devcloud.rows import INSTANCES
 from devcloud.server import Server, open_socket, url_of
 from devcloud.settings import Backend, HostInstance, Settings, Tier
@@ -81,7 +81,7 @@ async def devcloud_app(
     app = create_app(settings, machines)
     async with app.running() as cloud:
         yield await _describe(app, cloud, LossyTransport(app), BASE_URL)
-        await withdraw_all(cloud)
+        await take_down(cloud)
 
 
 def make_settings(
@@ -158,13 +158,13 @@ async def devcloud_server(
         return
     app = create_app(make_settings(data_dir, tier=tier, backend=backend, nodes=nodes, **options), machines)
     with open_socket("127.0.0.1", 0) as listening:
-        async with app.running() as cloud:
+        async with app.running(listening.getsockname()[1]) as cloud:
             server = Server(app, handles_signals=False)
-            task = asyncio.create_task(server.serve(sockets=[listening]))
+            task = asyncio.create_task(server.serve(sockets=[listening, *app.state.sockets]))
             try:
                 known = await _describe(app, cloud, LossyTransport(app), url_of(listening))
                 yield ServedCloud(known.base_url, known.api_key, data_dir, known.instances, cloud, None, None)
-                await withdraw_all(cloud)
+                await take_down(cloud)
             finally:
                 server.should_exit = True
                 await task
@@ -200,7 +200,7 @@ async def _serve_as_process(
         yield served
     finally:
         await served.kill()
-        await withdraw_all(build(make_settings(data_dir, tier=tier, backend=backend, nodes=nodes)))
+        await take_down(build(make_settings(data_dir, tier=tier, backend=backend, nodes=nodes)))
 
 
 async def _wait_for_first_answer(url: str, ended: asyncio.Future[Any]) -> None:

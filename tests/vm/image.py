@@ -5,20 +5,15 @@ code needs no new root disk. The key of the cache is a digest of everything the 
 (debootstrap) and the network; using it needs neither.
 """
 
-import fcntl
 import hashlib
-import os
 import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.debootstrap import SUITE, bootstrap, cached, run_to_build, trim
 from tests.vm import cpio
 from tests.vm.tools import MissingToolError, program
 
-SUITE = "bookworm"
 GUEST_PYTHON = (3, 11)
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 PACKAGES = ("python3", "e2fsprogs", "xfsprogs", "btrfs-progs", "util-linux", "mount", "udev", "kmod", "busybox-static")
@@ -28,7 +23,7 @@ MOUNT_POINTS = ("opt/code", "var/lib/kubelet")
 ROOT_BYTES = 1 << 30
 EARLY_SCRIPT = Path(__file__).parent / "inside" / "early.sh"
 _RECIPE = 1
-_DROPPED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/cache/apt", "var/lib/apt/lists")
+_WHAT = "the guest's root disk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +35,12 @@ class GuestImage:
     root: Path
 
 
-def cache_folder() -> Path:
-    """Give the folder of this project in the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "thecloud-kubernetes" / "vm"
-
-
 def guest_image() -> GuestImage:
     """Give the image, building it first if the cache has none for this recipe.
 
     Raises MissingToolError, one line, when it has to be built and cannot be.
     """
-    cache = cache_folder()
-    cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / recipe_key()
-    with _only_builder(cache / "lock"):
-        if not folder.is_dir():
-            _build(folder)
+    folder = cached("vm", recipe_key(), _build)
     return GuestImage(kernel=folder / "vmlinuz", early=folder / "early.cpio", root=folder / "root.ext4")
 
 
@@ -84,24 +68,9 @@ def module_order(dependencies: str, wanted: tuple[str, ...]) -> list[str]:
     return order
 
 
-@contextmanager
-def _only_builder(path: Path) -> Iterator[None]:
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _build(folder: Path) -> None:
-    if os.geteuid() != 0:
-        raise MissingToolError(
-            "virtual machine tests have to build their root disk once, and that needs root (debootstrap)"
-        )
-    work = folder.with_suffix(".new")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
+def _build(work: Path) -> None:
     tree = work / "tree"
-    include = ",".join(PACKAGES)
-    _run(program("debootstrap"), "--variant=minbase", f"--include={include}", SUITE, str(tree))
+    bootstrap(tree, PACKAGES, _WHAT)
     _add_kernel(tree)
     release = _kernel_release(tree)
     shutil.copy(tree / "boot" / f"vmlinuz-{release}", work / "vmlinuz")
@@ -112,7 +81,6 @@ def _build(folder: Path) -> None:
     root = work / "root.ext4"
     _run(program("mke2fs"), "-q", "-t", "ext4", "-m", "0", "-d", str(tree), str(root), f"{ROOT_BYTES >> 10}k")
     shutil.rmtree(tree)
-    work.rename(folder)
 
 
 def _add_kernel(tree: Path) -> None:
@@ -157,18 +125,10 @@ def _early_archive(tree: Path, release: str) -> bytes:
 
 
 def _trim(tree: Path) -> None:
-    for name in _DROPPED:
-        shutil.rmtree(tree / name, ignore_errors=True)
+    trim(tree)
     shutil.rmtree(tree / "boot")
     (tree / "boot").mkdir()
 
 
 def _run(*arguments: str) -> str:
-    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        raise MissingToolError(
-            f"building the guest's root disk: {Path(arguments[0]).name} ended with {done.returncode}: {said}"
-        )
-    return done.stdout
+    return run_to_build(_WHAT, *arguments)

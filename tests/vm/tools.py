@@ -1,19 +1,13 @@
 """The programs of this host that the virtual machines need. Not here: what they are used for."""
 
-import os
-import shutil
-import subprocess
+from tests.support.tools import MissingToolError, ensure_programs, find_program
 
 PACKAGE_OF_PROGRAM = {
     "qemu-system-x86_64": "qemu-system-x86",
     "debootstrap": "debootstrap",
     "mke2fs": "e2fsprogs",
 }
-_APT = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
-
-
-class MissingToolError(Exception):
-    """A program is not there and cannot be installed; the text is one line for the person who ran the tests."""
+__all__ = ["MissingToolError", "ensure_tools", "program"]
 
 
 def ensure_tools() -> None:
@@ -21,27 +15,7 @@ def ensure_tools() -> None:
 
     Raises MissingToolError, one line that names the packages.
     """
-    missing = sorted({package for program, package in PACKAGE_OF_PROGRAM.items() if find_program(program) is None})
-    if not missing:
-        return
-    wanted = " ".join(missing)
-    if os.geteuid() != 0 or find_program("apt-get") is None:
-        raise MissingToolError(
-            f"virtual machine tests need the packages {wanted}; install them, or run as root with apt"
-        )
-    environment = os.environ | _APT
-    for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *missing]):
-        done = subprocess.run(["apt-get", *arguments], env=environment, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-            raise MissingToolError(
-                f"virtual machine tests need the packages {wanted}; apt-get {arguments[0]} said: {last}"
-            )
-
-
-def find_program(name: str) -> str | None:
-    """Look in PATH and in the folders of system programs, which a user's PATH may lack."""
-    return shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
+    ensure_programs("virtual machine tests", PACKAGE_OF_PROGRAM)
 
 
 def program(name: str) -> str:

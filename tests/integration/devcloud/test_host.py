@@ -263,7 +263,7 @@ async def test_frozen_file_systems_are_thawed(host: Host, tmp_path: Path) -> Non
         await writing
         # A killed platform leaves the file system frozen; the next start lets it go.
         await run("fsfreeze", "--freeze", str(target))
-        await machines.thaw_all()
+        await machines.thaw()
         (target / "file").write_text("y")
     assert (await host.detach(volume)).status_code == 200
 

@@ -7,7 +7,7 @@ import pytest
 
 from devcloud.command import UsageError, parse_listen, read_settings, run
 from devcloud.command import _parser as parser
-from devcloud.settings import HostInstance, Tier
+from devcloud.settings import HostInstance, ImageFolder, Tier
 from tests.support.devcloud import devcloud_app, devcloud_server
 
 
@@ -46,6 +46,64 @@ def test_settings_of_a_command_line(tmp_path: Path) -> None:
     assert (settings.tier, settings.zones, settings.durable) == (Tier.STRICT, ("a", "b"), False)
     assert settings.host_instances == (HostInstance("n1"), HostInstance("n2", "b"))
     assert (settings.quota.vcpus, settings.rate_limit_rps) == (99, 0.0)
+
+
+def test_settings_of_machines(tmp_path: Path) -> None:
+    words = ["serve", "--backend", "nspawn", "--data-dir", str(tmp_path), "--machine-image", f"debian={tmp_path}"]
+    networks = ["--network", "10.77.0.0/24", "--pod-network", "192.168.0.0/16", "--boot-timeout", "9"]
+
+    settings = read_settings(parser().parse_args([*words, *networks]))
+
+    assert settings.machine_images == (ImageFolder("debian", tmp_path),)
+    assert (str(settings.network), str(settings.pod_network)) == ("10.77.0.0/24", "192.168.0.0/16")
+    assert (settings.boot_timeout_s, settings.stop_timeout_s) == (9.0, 30.0)
+    assert settings.has_image("debian")
+    assert not settings.has_image("other")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--machine-image", "debian"), "NAME=FOLDER"),
+        (("--machine-image", "debian=/no/such/folder"), "NAME=FOLDER"),
+        (("--network", "10.77.0.1/24"), "--network"),
+        (("--network", "nowhere"), "--network"),
+        (("--network", "10.77.0.0/30"), "no room"),
+        (("--network", "10.77.0.0/24", "--pod-network", "192.168.0.0/24"), "--pod-network"),
+    ],
+)
+def test_machines_that_cannot_be_are_refused(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read_settings(parser().parse_args(["serve", "--data-dir", str(tmp_path), *words]))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "--machine-image NAME=FOLDER"),
+        (("--host-instance", "node-a"), "is for the back end `host`"),
+    ],
+)
+def test_machines_need_images_and_are_not_this_host(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("devcloud.command._LOOP_CONTROL", tmp_path)
+
+    serve = ["serve", "--backend", "nspawn", "--data-dir", str(tmp_path), "--listen", "127.0.0.1:0"]
+    assert run([*serve, *words]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_entering_no_machine_is_told_apart_from_a_command_that_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["enter", "--data-dir", str(tmp_path), "web", "--", "true"]) == 255
+    assert "instance web" in capsys.readouterr().err
 
 
 def test_unknown_zone_of_an_instance_is_refused(tmp_path: Path) -> None:

@@ -174,6 +174,7 @@ async def test_starting_instance_runs_after_a_restart(tmp_path: Path) -> None:
     async with devcloud_app(tmp_path, instance_start_s=3600.0) as inside, inside.client() as client:
         await launch(Site(inside, client))
     async with devcloud_app(tmp_path) as inside, inside.client() as client:
+        await inside.cloud.tasks.drain()
         seen = await Site(inside, client).data("GET", "/instances/web")
 
     assert seen["status"] == "RUNNING"
