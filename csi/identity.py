@@ -7,10 +7,10 @@ import grpc.aio
 from google.protobuf import wrappers_pb2
 
 from csi.deadline import deadline_of
+from csi.driver import DRIVER_NAME
 from csi.pb import csi_pb2, csi_pb2_grpc
 from csi.readiness import Readiness
 
-DRIVER_NAME = "csi.thecloud.io"
 DISTRIBUTION = "thecloud-kubernetes"
 PROBE_LIMIT_S = 5.0
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc.aio
 
-from csi.identity import DRIVER_NAME
+from csi.driver import DRIVER_NAME
 from csi.pb import pluginregistration_pb2, pluginregistration_pb2_grpc
 
 LOG = logging.getLogger("csi.registration")

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import grpc.aio
 
-from csi.identity import DRIVER_NAME, PLUGIN_CAPABILITIES
+from csi.driver import DRIVER_NAME
+from csi.identity import PLUGIN_CAPABILITIES
 from csi.locks import KeyLocks
 from csi.metrics import Metrics
 from csi.pb import csi_pb2_grpc

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from csi.driver import DRIVER_NAME
 from csi.endpoint import Endpoint, UnixEndpoint
-from csi.identity import DRIVER_NAME, PLUGIN_CAPABILITIES
+from csi.identity import PLUGIN_CAPABILITIES
 from csi.kinds import DURATION, ENDPOINT, PATH, SWITCH, TEXT, WORDS, OptionKind, whole_number
 from csi.settings import ShellSettings, option
 from csi.validate import MAX_NODE_ID_BYTES

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from controller import reference as parameters
 from controller.settings import ControllerSettings
-from csi.errors import STATUS_OF_KIND, ErrorKind
+from csi.codes import STATUS_OF_KIND
+from csi.errors import ErrorKind
 from csi.metrics import TABLE
 from csi.settings import reference_table
 from node.settings import NodeSettings
@@ -51,7 +52,7 @@ def codes_page() -> str:
 def _docs_of_kinds() -> list[str]:
     # An enum's members carry no docstrings at run time; the source does.
     source = (Path(__file__).parents[1] / "csi" / "errors.py").read_text().split("class CsiError")[0]
-    body = source.split("class ErrorKind(Enum):")[1].split("STATUS_OF_KIND")[0]
+    body = source.split("class ErrorKind(Enum):")[1]
     return [part.strip() for part in body.split('"""')[3::2]]
 
 

@@ -5,7 +5,7 @@ from grpc import StatusCode
 
 from controller.platform import CAUSE_OF_CONFLICT, CAUSE_OF_ERROR, cloud_error, open_cloud
 from controller.ports import KIND_OF_CAUSE, Cause
-from csi.errors import STATUS_OF_KIND
+from csi.codes import STATUS_OF_KIND
 from tests.unit.thecloud.scripted import VOLUME_ID, Platform, ok, soon
 from thecloud import errors
 

@@ -5,8 +5,9 @@ import grpc.aio
 import pytest
 
 from csi import identity
+from csi.driver import DRIVER_NAME
 from csi.errors import CsiError, ErrorKind
-from csi.identity import DRIVER_NAME, PLUGIN_CAPABILITIES, Identity
+from csi.identity import PLUGIN_CAPABILITIES, Identity
 from csi.pb import csi_pb2, csi_pb2_grpc
 from csi.readiness import Check, Readiness, always_ready
 from tests.unit.csi.live import serving
