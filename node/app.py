@@ -32,7 +32,8 @@ from node.filesystems import FileSystems
 from node.health import StorageHealth, VolumeHealth
 from node.identity import NodeIdentities
 from node.kernel import HostKernel
-from node.kube import in_cluster
+from node.kube.api import in_cluster
+from node.kube.nodes import KubeNodes
 from node.limits import VolumeLimit
 from node.mounts import Mounts
 from node.ports import DiskEvents, Kernel, Observer, Runner
@@ -234,11 +235,12 @@ def _verbs(settings: NodeSettings, ground: _Ground) -> tuple[Staging, Unstaging,
 
 def identities_of(settings: NodeSettings, root: Path = Path("/")) -> NodeIdentities:
     """Give the sources of this node's identity, the cluster's API among them where this is a pod."""
+    api = in_cluster(os.environ) if settings.node_name else None
     return NodeIdentities(
         node_id=settings.node_id,
         zone=settings.zone,
         node_name=settings.node_name,
-        nodes=in_cluster(os.environ) if settings.node_name else None,
+        nodes=KubeNodes(api) if api is not None else None,
         use_dmi=settings.use_dmi,
         root=root,
     )

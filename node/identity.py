@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from csi.errors import CsiError, ErrorKind
 from csi.validate import MAX_NODE_ID_BYTES
-from node.kube import UNINITIALIZED_TAINT, NodeObject
+from node.kube.nodes import UNINITIALIZED_TAINT, NodeObject
 
 _LOG = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class NodeIdentities:
 
     async def _node_object(self, deadline: float) -> NodeObject:
         if self._nodes is None or not self._node_name:
-            return NodeObject("", "")
+            return NodeObject()
         until = min(deadline, asyncio.get_running_loop().time() + KUBE_LIMIT_S)
         try:
             node = await self._nodes.get(self._node_name, deadline=until)
@@ -146,7 +146,7 @@ class NodeIdentities:
                 ) from error
             # A refusal stays one; the other sources name the same instance, so it is not worth not starting.
             _LOG.warning("the Node object cannot be read, going on without it: %s", error.message)
-            return NodeObject("", "")
+            return NodeObject()
         if node.is_uninitialized:
             raise CsiError(
                 ErrorKind.UNKNOWN_OUTCOME,

@@ -8,7 +8,7 @@ import pytest
 
 from csi.errors import CsiError, ErrorKind
 from node.identity import NodeIdentities
-from node.kube import NodeObject
+from node.kube.nodes import UNINITIALIZED_TAINT, NodeObject, Taint
 
 UUID = "4f8b1c9e-5a3d-4c6f-9b0a-1d2e3f405162"
 OTHER = "11111111-2222-4333-8444-555555555555"
@@ -20,7 +20,7 @@ class Nodes:
     def __init__(
         self, provider_id: str = "", zone: str = "", error: CsiError | None = None, *, tainted: bool = False
     ) -> None:
-        self.node = NodeObject(provider_id, zone, is_uninitialized=tainted)
+        self.node = NodeObject(provider_id, zone, (Taint(UNINITIALIZED_TAINT),) if tainted else ())
         self.error = error
         self.asked: list[str] = []
 
