@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import grpc.aio
 
-from csi.endpoint import EndpointError, SocketFile, TcpEndpoint, UnixEndpoint, claimed
+from csi.endpoint import EndpointError, SocketFile, TcpEndpoint, claimed
 from csi.errors import CsiError
 from csi.health import Answer, HealthServer
 from csi.identity import Identity
@@ -26,6 +26,8 @@ from csi.logs import configure_logging
 from csi.metrics import CONTENT_TYPE, Metrics
 from csi.pb import csi_pb2, csi_pb2_grpc, pluginregistration_pb2_grpc
 from csi.readiness import Check, Readiness, always_ready
+from csi.registrar import GRACE_S as REGISTRATION_GRACE_S
+from csi.registrar import Registrar
 from csi.registration import Registration, RegistrationError, RegistrationServicer
 from csi.server import ROLLBACK_S, AddService, RpcServer
 from csi.settings import SettingsError, ShellSettings, help_text, read_settings
@@ -35,7 +37,6 @@ LOG = logging.getLogger("csi.program")
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-REGISTRATION_GRACE_S = 1.0
 READY_LIMIT_S = 4.0
 """Time that /readyz waits for a check; below what probes usually allow."""
 
@@ -151,8 +152,9 @@ async def serve(settings: Settings, build: Build[Settings], *, stop: Stop) -> No
             await stack.enter_async_context(_rpc_server(settings, place, plugin, readiness, metrics))
             tasks = dict(plugin.tasks)
             if plugin.registration is not None:
-                tasks["kubelet registration"] = await _register(settings, plugin.registration, metrics, stack)
-        health.readiness = readiness
+                registrar = _registrar(settings, plugin.registration, metrics)
+                tasks["kubelet registration"] = (await stack.enter_async_context(registrar)).keep
+        health.begin(readiness, place, plugin.registration)
         stack.callback(health.stop)
         LOG.info("ready to serve")
         await _keep_running(tasks, stop)
@@ -187,42 +189,56 @@ def _rpc_server(
     )
 
 
-async def _register(
-    settings: ShellSettings, registration: Registration, metrics: Metrics, stack: AsyncExitStack
-) -> Callable[[], Coroutine[Any, Any, None]]:
-    servicer = RegistrationServicer(registration)
-    wait_s = REGISTRATION_GRACE_S + ROLLBACK_S
-    server = RpcServer(
-        await stack.enter_async_context(claimed(UnixEndpoint(registration.socket), wait_s=wait_s)),
-        [lambda rpc: pluginregistration_pb2_grpc.add_RegistrationServicer_to_server(servicer, rpc)],
-        Interceptor(metrics=metrics, default_limit_s=settings.call_limit_s),
-        grace_s=REGISTRATION_GRACE_S,
-    )
-    await stack.enter_async_context(server)
-    return servicer.wait_refused
+def _registrar(settings: ShellSettings, registration: Registration, metrics: Metrics) -> Registrar:
+    def make_server(place: SocketFile) -> RpcServer:
+        return RpcServer(
+            place,
+            [
+                lambda rpc: pluginregistration_pb2_grpc.add_RegistrationServicer_to_server(
+                    RegistrationServicer(registration), rpc
+                )
+            ],
+            Interceptor(metrics=metrics, default_limit_s=settings.call_limit_s),
+            grace_s=REGISTRATION_GRACE_S,
+        )
+
+    return Registrar(registration, make_server)
 
 
 class _Health:
-    """The pages of the health server. `readiness` is unset while the program starts and while it ends."""
+    """The pages of the health server. Not ready while the program starts and while it ends."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self.readiness: Readiness | None = None
+        self._readiness: Readiness | None = None
+        self._place: SocketFile | TcpEndpoint | None = None
+        self._registration: Registration | None = None
+
+    def begin(self, readiness: Readiness, place: SocketFile | TcpEndpoint, registration: Registration | None) -> None:
+        """Tell how the program is from now on."""
+        self._readiness, self._place, self._registration = readiness, place, registration
 
     def stop(self) -> None:
         """Be not ready from now on."""
-        self.readiness = None
+        self._readiness = self._place = self._registration = None
 
     async def live(self) -> Answer:
-        """Say that this process serves; nothing outside of it is asked."""
+        """Say that this process serves; nothing outside of it is asked.
+
+        One that has lost its socket serves nobody, and only a new start gives it another one.
+        """
+        if isinstance(self._place, SocketFile) and not self._place.is_present():
+            return Answer(503, f"the socket {self._place.path} is gone; this process has to start anew\n".encode())
         return Answer(200, b"ok\n")
 
     async def ready(self) -> Answer:
         """Say whether the plugin can do its work."""
-        if self.readiness is None:
+        if self._readiness is None:
             return Answer(503, b"starting or ending\n")
         deadline = asyncio.get_running_loop().time() + READY_LIMIT_S
-        problem = await self.readiness.problem(deadline=deadline)
+        problem = await self._readiness.problem(deadline=deadline)
+        if not problem and self._registration is not None:
+            problem = self._registration.problem
         return Answer(503, f"{problem}\n".encode()) if problem else Answer(200, b"ok\n")
 
     async def metrics(self) -> Answer:

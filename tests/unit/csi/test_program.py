@@ -200,19 +200,35 @@ async def test_background_work_that_fails_ends_the_program(tmp_path: Path) -> No
     assert order == ["opened", "closed"]
 
 
-async def test_a_refusal_of_the_kubelet_ends_the_program(tmp_path: Path) -> None:
+async def test_ready_tells_what_the_kubelet_said_of_the_registration(tmp_path: Path) -> None:
+    port = free_port()
+    settings = settings_for(tmp_path, http_endpoint=TcpEndpoint("127.0.0.1", port))
     registration = Registration(socket=tmp_path / "reg.sock", endpoint=tmp_path / "csi.sock")
-    async with running(settings_for(tmp_path), building([], registration=registration)) as task:
+    async with running(settings, building([], registration=registration)) as task:
         await until(lambda: task.done() or registration.socket.exists())
+        assert await fetch(port, "/readyz") == (503, b"the kubelet has not registered this plugin yet\n")
         async with channel_to(registration.socket) as channel:
             stub = pluginregistration_pb2_grpc.RegistrationStub(channel)
             info = await stub.GetInfo(pluginregistration_pb2.InfoRequest())
             assert info.endpoint == str(tmp_path / "csi.sock")
             await stub.NotifyRegistrationStatus(pluginregistration_pb2.RegistrationStatus(error="no such node"))
-        with pytest.raises(ExceptionGroup) as caught:
-            await task
-    assert "no such node" in str(caught.value.exceptions[0])
+            status, body = await fetch(port, "/readyz")
+            assert (status, b"no such node" in body) == (503, True)
+            assert await fetch(port, "/healthz") == (200, b"ok\n")
+            await stub.NotifyRegistrationStatus(pluginregistration_pb2.RegistrationStatus(plugin_registered=True))
+            assert await fetch(port, "/readyz") == (200, b"ok\n")
+    assert task.exception() is None
     assert not registration.socket.exists()
+
+
+async def test_a_program_whose_socket_is_gone_is_not_alive(tmp_path: Path) -> None:
+    port = free_port()
+    settings = settings_for(tmp_path, http_endpoint=TcpEndpoint("127.0.0.1", port))
+    async with running(settings, building([])):
+        assert (await fetch(port, "/healthz"))[0] == 200
+        (tmp_path / "csi.sock").unlink()
+        status, body = await fetch(port, "/healthz")
+        assert (status, b"has to start anew" in body) == (503, True)
 
 
 async def test_a_second_instance_fails_and_the_first_goes_on(tmp_path: Path) -> None:
