@@ -40,6 +40,9 @@ EXIT_USAGE = 2
 READY_LIMIT_S = 4.0
 """Time that /readyz waits for a check; below what probes usually allow."""
 
+Task = Callable[[], Coroutine[Any, Any, None]]
+"""Begins a piece of background work."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plugin:
@@ -52,7 +55,7 @@ class Plugin:
     ready: Check = always_ready
     """Asked by Probe and /readyz, with a memory."""
     registration: Registration | None = None
-    tasks: Mapping[str, Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=dict)
+    tasks: Mapping[str, Task] = field(default_factory=dict)
     """Background work by name. It is cancelled at the end; if one raises, the program ends with an error."""
 
 
@@ -160,7 +163,7 @@ async def serve(settings: Settings, build: Build[Settings], *, stop: Stop) -> No
         await _keep_running(tasks, stop)
 
 
-async def _keep_running(tasks: Mapping[str, Callable[[], Coroutine[Any, Any, None]]], stop: Stop) -> None:
+async def _keep_running(tasks: Mapping[str, Task], stop: Stop) -> None:
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(task(), name=name) for name, task in tasks.items()]
         await stop.wait()

@@ -20,7 +20,7 @@ from csi.identity import PLUGIN_CAPABILITIES
 from csi.locks import KeyLocks
 from csi.metrics import Metrics
 from csi.pb import csi_pb2_grpc
-from csi.program import Plugin
+from csi.program import Plugin, Task
 from csi.program import main as run_program
 from csi.registration import Registration
 from csi.server import ROLLBACK_S
@@ -32,7 +32,8 @@ from node.filesystems import FileSystems
 from node.health import StorageHealth, VolumeHealth
 from node.identity import NodeIdentities
 from node.kernel import HostKernel
-from node.kube.api import in_cluster
+from node.kube.api import KubeApi, in_cluster
+from node.kube.csi_nodes import KubeCsiNodes
 from node.kube.nodes import KubeNodes
 from node.limits import VolumeLimit
 from node.mounts import Mounts
@@ -44,14 +45,18 @@ from node.release import Release
 from node.servicer import NodeParts, NodeServicer
 from node.settings import PLUGIN_DIR, STAGING_DIR, NodeSettings
 from node.stage import Staging
+from node.startup_taint import StartupTaint
 from node.state import VolumeRecords, read_boot_id
 from node.territory import Territory
 from node.uevents import KernelDiskEvents
 from node.unstage import Unstaging
+from node.zone_watch import ZoneWatch
 
 PROGRAM = "tc-csi-node"
 DISK_THREADS = 64
 """Blocking calls at once. Each that hangs on a dead disk keeps one; threads are only made when they are needed."""
+ZONES = "VOLUME_ACCESSIBILITY_CONSTRAINTS"
+"""What a driver announces whose volumes cannot be reached from everywhere."""
 HANDOVER_S = 5.0
 """Beyond the time that another process of this program takes to end its calls."""
 SUMMARY = f"The node plugin of the CSI driver {DRIVER_NAME}. `{PROGRAM} doctor` checks this host and says what to do."
@@ -233,9 +238,14 @@ def _verbs(settings: NodeSettings, ground: _Ground) -> tuple[Staging, Unstaging,
     return staging, unstaging, publishing
 
 
+def cluster_of(settings: NodeSettings) -> KubeApi | None:
+    """Give the API of this node's cluster; None when this is no pod, or the Node is not known by name."""
+    return in_cluster(os.environ) if settings.node_name else None
+
+
 def identities_of(settings: NodeSettings, root: Path = Path("/")) -> NodeIdentities:
     """Give the sources of this node's identity, the cluster's API among them where this is a pod."""
-    api = in_cluster(os.environ) if settings.node_name else None
+    api = cluster_of(settings)
     return NodeIdentities(
         node_id=settings.node_id,
         zone=settings.zone,
@@ -309,12 +319,34 @@ async def build(settings: NodeSettings, metrics: Metrics) -> AsyncIterator[Plugi
         async def ready(*, deadline: float) -> None:
             await assembly.parts.identities.check(deadline=deadline)
 
+        registration = _registration(settings)
         yield Plugin(
             services=[add_node],
             capabilities=[PLUGIN_CAPABILITIES[name] for name in settings.plugin_capabilities],
             ready=ready,
-            registration=_registration(settings),
+            registration=registration,
+            tasks=_tasks(settings, assembly.parts.identities, registration),
         )
+
+
+def _tasks(settings: NodeSettings, identities: NodeIdentities, registration: Registration | None) -> dict[str, Task]:
+    """Give the work that the cluster needs of this node beside calls."""
+    tasks: dict[str, Task] = {}
+    api = cluster_of(settings)
+    if api is None:
+        return tasks
+    if settings.startup_taint:
+        taint = StartupTaint(
+            nodes=KubeNodes(api),
+            csi_nodes=KubeCsiNodes(api),
+            node_name=settings.node_name,
+            key=settings.startup_taint,
+        )
+        tasks["startup taint"] = lambda: taint.run(registration)
+    if registration is not None and ZONES in settings.plugin_capabilities:
+        watch = ZoneWatch(identities)
+        tasks["zone"] = lambda: watch.run(registration)
+    return tasks
 
 
 @asynccontextmanager

@@ -120,7 +120,7 @@ async def test_a_node_that_is_not_initialised_has_no_identity_yet(root: Path) ->
 
 async def test_an_answer_without_a_zone_is_asked_again_but_not_by_probes(root: Path) -> None:
     nodes = Nodes(f"thecloud://{UUID}")
-    identities = NodeIdentities(node_name="n1", nodes=nodes, root=root)
+    identities = NodeIdentities(node_name="n1", nodes=nodes, root=root, zone_pause_s=0.0)
     deadline = asyncio.get_running_loop().time() + 5
     assert (await identities.resolve(deadline=deadline)).zone == ""
     await identities.check(deadline=deadline)
@@ -128,6 +128,15 @@ async def test_an_answer_without_a_zone_is_asked_again_but_not_by_probes(root: P
     nodes.node = NodeObject(f"thecloud://{UUID}", "z1")
     assert [(await identities.resolve(deadline=deadline)).zone for _ in range(2)] == ["z1", "z1"]
     assert nodes.asked == ["n1", "n1"]
+
+
+async def test_a_kubelet_that_asks_often_does_not_make_the_cluster_answer_each_time(root: Path) -> None:
+    nodes = Nodes(f"thecloud://{UUID}")
+    identities = NodeIdentities(node_name="n1", nodes=nodes, root=root)
+    deadline = asyncio.get_running_loop().time() + 5
+    for _ in range(20):
+        assert (await identities.resolve(deadline=deadline)).node_id == UUID
+    assert nodes.asked == ["n1"]
 
 
 @pytest.mark.parametrize("instance_id", ["i-0abc", "iid-local01", "", 5, None])
