@@ -1,4 +1,4 @@
-"""The node program: puts the parts together and runs them. Entry point `tc-csi-node`.
+"""The node plugin: puts the parts together and runs them, as `tc-csi-node serve`.
 
 The one place that knows which class stands behind which port. Not here: any behaviour.
 """
@@ -7,7 +7,7 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from csi.program import Plugin, Task
 from csi.program import main as run_program
 from csi.registration import Registration
 from csi.server import ROLLBACK_S
+from node.command import PROGRAM
 from node.commands import DEFAULT_PATH, HostRunner
 from node.devices import Devices
 from node.evidence import Evidence
@@ -52,14 +53,16 @@ from node.uevents import KernelDiskEvents
 from node.unstage import Unstaging
 from node.zone_watch import ZoneWatch
 
-PROGRAM = "tc-csi-node"
 DISK_THREADS = 64
 """Blocking calls at once. Each that hangs on a dead disk keeps one; threads are only made when they are needed."""
 ZONES = "VOLUME_ACCESSIBILITY_CONSTRAINTS"
 """What a driver announces whose volumes cannot be reached from everywhere."""
 HANDOVER_S = 5.0
 """Beyond the time that another process of this program takes to end its calls."""
-SUMMARY = f"The node plugin of the CSI driver {DRIVER_NAME}. `{PROGRAM} doctor` checks this host and says what to do."
+SUMMARY = (
+    f"The node plugin of the CSI driver {DRIVER_NAME}. `{PROGRAM} doctor` checks this host and says what to do; "
+    f"`{PROGRAM} pre-stop` is for the preStop hook."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,14 +374,9 @@ def _registration(settings: NodeSettings) -> Registration | None:
     )
 
 
-def main() -> int:
-    """Run the program with the process's arguments and give its exit code."""
-    words = sys.argv[1:]
-    if words[:1] == ["doctor"]:
-        # Loaded here, because a serving process has no use for it.
-        from node import doctor  # noqa: PLC0415
-
-        return doctor.main(f"{PROGRAM} doctor", words[1:])
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve with the process's arguments, or those given, and give the exit code; the word `serve` may stand first."""
+    words = list(sys.argv[1:] if argv is None else argv)
     return run_program(PROGRAM, SUMMARY, NodeSettings, build, words[1:] if words[:1] == ["serve"] else words)
 
 

@@ -10,6 +10,7 @@ from csi.codes import STATUS_OF_KIND
 from csi.errors import ErrorKind
 from csi.metrics import TABLE
 from csi.settings import reference_table
+from node.pre_stop import PreStopSettings
 from node.settings import NodeSettings
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
@@ -28,6 +29,9 @@ def settings_page() -> str:
             reference_table(ControllerSettings),
             "## `tc-csi-node`\n",
             reference_table(NodeSettings),
+            "## `tc-csi-node pre-stop`\n",
+            "The hook inherits the container's variables, not the plugin's flags: give what both need as variables.\n",
+            reference_table(PreStopSettings),
         ]
     )
 

@@ -1,9 +1,10 @@
-"""A node plugin on a simulated host for each test."""
+"""A node plugin on a simulated host for each test, and the service account that a pod has."""
 
 from pathlib import Path
 
 import pytest
 
+from tests.support.fake_kube import MISSING_OPENSSL, make_account
 from tests.support.node_plugin import Plugin
 
 
@@ -12,3 +13,10 @@ async def plugin(tmp_path: Path) -> Plugin:
     made = Plugin(tmp_path)
     await made.start()
     return made
+
+
+@pytest.fixture(scope="session")
+def account_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if MISSING_OPENSSL:
+        pytest.skip(MISSING_OPENSSL)
+    return make_account(tmp_path_factory.mktemp("account"))

@@ -1,4 +1,4 @@
-"""A Kubernetes API over TLS for each test, with one certificate for all."""
+"""A Kubernetes API over TLS for each test."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,14 +6,7 @@ from pathlib import Path
 import pytest
 
 from node.kube.api import KubeApi
-from tests.support.fake_kube import MISSING_OPENSSL, FakeKube, fake_kube, make_account
-
-
-@pytest.fixture(scope="session")
-def account_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if MISSING_OPENSSL:
-        pytest.skip(MISSING_OPENSSL)
-    return make_account(tmp_path_factory.mktemp("account"))
+from tests.support.fake_kube import FakeKube, fake_kube
 
 
 @pytest.fixture
