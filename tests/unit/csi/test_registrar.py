@@ -23,14 +23,14 @@ from tests.unit.csi.live import until
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "registry"
+    made = tmp_path / "r"
     made.mkdir()
     return made
 
 
 @pytest.fixture
 def registration(folder: Path) -> Registration:
-    return Registration(socket=folder / "csi.thecloud.io-reg.sock", endpoint=Path("/csi.sock"))
+    return Registration(socket=folder / "reg.sock", endpoint=Path("/csi.sock"))
 
 
 def registrar_of(registration: Registration) -> Registrar:

@@ -1,10 +1,11 @@
-"""A node plugin on a simulated host for each test, and the service account that a pod has."""
+"""A node plugin on a simulated host for each test, and a Kubernetes API with the account that a pod has there."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.fake_kube import MISSING_OPENSSL, make_account
+from tests.support.fake_kube import MISSING_OPENSSL, FakeKube, fake_kube, make_account
 from tests.support.node_plugin import Plugin
 
 
@@ -20,3 +21,10 @@ def account_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if MISSING_OPENSSL:
         pytest.skip(MISSING_OPENSSL)
     return make_account(tmp_path_factory.mktemp("account"))
+
+
+@pytest.fixture
+def kube(account_dir: Path) -> Iterator[FakeKube]:
+    """A Kubernetes API over TLS."""
+    with fake_kube(account_dir) as served:
+        yield served

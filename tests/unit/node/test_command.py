@@ -3,7 +3,8 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,21 +12,18 @@ import pytest
 from node import command, pre_stop
 from node.kube import api
 from node.pre_stop import open_container_log
-from tests.support.fake_kube import ATTACHMENTS, NODES, FakeKube, fake_kube
+from tests.support.fake_kube import ATTACHMENTS, NODES, FakeKube
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def kube(account_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKube]:
+def cluster(kube: FakeKube, monkeypatch: pytest.MonkeyPatch) -> FakeKube:
     """A cluster that this process seems to be a pod of."""
-    with fake_kube(account_dir) as served:
-        for name, value in served.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(
-            pre_stop, "in_cluster", lambda environment: api.in_cluster(environment, account_dir=account_dir)
-        )
-        yield served
+    for name, value in kube.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(pre_stop, "in_cluster", partial(api.in_cluster, account_dir=kube.account_dir))
+    return kube
 
 
 @pytest.mark.parametrize(
@@ -56,31 +54,31 @@ def outcome(capfd: pytest.CaptureFixture[str], *argv: str) -> str:
     return lines[0]
 
 
-def test_a_rolling_update_is_not_held_up(kube: FakeKube, capfd) -> None:
-    kube.put_node("n")
-    kube.put_attachment("csi-1", "n")
+def test_a_rolling_update_is_not_held_up(cluster: FakeKube, capfd) -> None:
+    cluster.put_node("n")
+    cluster.put_attachment("csi-1", "n")
     assert "node n stays, so nothing is waited for" in outcome(capfd)
 
 
-def test_a_drain_waits_for_the_volumes_of_this_node_and_driver(kube: FakeKube, capfd) -> None:
-    kube.put_node("n", unschedulable=True)
-    kube.put_attachment("csi-1", "n")
-    kube.put_attachment("csi-2", "other")
-    kube.put_attachment("csi-3", "n", driver="other.csi")
-    kube.before = lambda method, path: kube.drop(ATTACHMENTS, "csi-1") if path.endswith("/csi-1") else None
+def test_a_drain_waits_for_the_volumes_of_this_node_and_driver(cluster: FakeKube, capfd) -> None:
+    cluster.put_node("n", unschedulable=True)
+    cluster.put_attachment("csi-1", "n")
+    cluster.put_attachment("csi-2", "other")
+    cluster.put_attachment("csi-3", "n", driver="other.csi")
+    cluster.before = lambda method, path: cluster.drop(ATTACHMENTS, "csi-1") if path.endswith("/csi-1") else None
     assert "no volume is attached to it any more; 1 volume is gone after" in outcome(capfd)
 
 
-def test_a_wait_that_is_too_long_is_given_up_with_the_volumes_named(kube: FakeKube, capfd) -> None:
-    kube.put_node("n", {"key": "karpenter.sh/disrupted", "effect": "NoSchedule"})
-    kube.put_attachment("csi-1", "n", volume="pv-a")
+def test_a_wait_that_is_too_long_is_given_up_with_the_volumes_named(cluster: FakeKube, capfd) -> None:
+    cluster.put_node("n", {"key": "karpenter.sh/disrupted", "effect": "NoSchedule"})
+    cluster.put_attachment("csi-1", "n", volume="pv-a")
     assert "after 0.1 s 1 volume is still attached: pv-a" in outcome(capfd, "--drain-wait-s", "100ms")
 
 
 @pytest.mark.parametrize("request_", [f"GET {NODES}", f"GET {ATTACHMENTS}"])
-def test_a_role_that_lacks_a_rule_is_told_and_does_not_fail_the_hook(kube: FakeKube, capfd, request_: str) -> None:
-    kube.put_node("n", unschedulable=True)
-    kube.fail(request_, 403)
+def test_a_role_that_lacks_a_rule_is_told_and_does_not_fail_the_hook(cluster: FakeKube, capfd, request_: str) -> None:
+    cluster.put_node("n", unschedulable=True)
+    cluster.fail(request_, 403)
     assert "nothing more is waited for: the Kubernetes API refuses" in outcome(capfd)
 
 

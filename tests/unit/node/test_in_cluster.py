@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
@@ -18,7 +19,7 @@ from csi.program import Stop, serve
 from node import app
 from node.kube import api
 from node.settings import NodeSettings
-from tests.support.fake_kube import DRIVER, NODES, FakeKube, fake_kube
+from tests.support.fake_kube import DRIVER, NODES, FakeKube
 from tests.support.kubelet import Kubelet
 
 UUID = "4f8b1c9e-5a3d-4c6f-9b0a-1d2e3f405162"
@@ -29,18 +30,24 @@ ZONE = {"topology.kubernetes.io/zone": "z1"}
 
 
 @pytest.fixture
-def kube(account_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKube]:
-    with fake_kube(account_dir) as served:
-        for name, value in served.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(app, "in_cluster", partial(api.in_cluster, account_dir=account_dir))
-        # Nobody has to wait as long as in a cluster.
-        monkeypatch.setattr(csi.registrar, "FIRST_PAUSE_S", 0.05)
-        monkeypatch.setattr(csi.program, "Registrar", partial(csi.registrar.Registrar, look_s=0.02))
-        monkeypatch.setattr(app, "ZoneWatch", partial(app.ZoneWatch, first_pause_s=0.02))
-        monkeypatch.setattr(app, "StartupTaint", partial(app.StartupTaint, first_pause_s=0.02))
-        monkeypatch.setattr(app, "NodeIdentities", partial(app.NodeIdentities, zone_pause_s=0.0))
-        yield served
+def cluster(kube: FakeKube, monkeypatch: pytest.MonkeyPatch) -> FakeKube:
+    """A cluster that this process seems to be a pod of, and in which nobody has to wait long."""
+    for name, value in kube.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(app, "in_cluster", partial(api.in_cluster, account_dir=kube.account_dir))
+    monkeypatch.setattr(csi.registrar, "FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(csi.program, "Registrar", partial(csi.registrar.Registrar, look_s=0.02))
+    monkeypatch.setattr(app, "ZoneWatch", partial(app.ZoneWatch, first_pause_s=0.02))
+    monkeypatch.setattr(app, "StartupTaint", partial(app.StartupTaint, first_pause_s=0.02))
+    monkeypatch.setattr(app, "NodeIdentities", partial(app.NodeIdentities, zone_pause_s=0.0))
+    return kube
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder whose name leaves room for those of sockets."""
+    with tempfile.TemporaryDirectory(prefix="node-") as made:
+        yield Path(made)
 
 
 def settings_for(folder: Path, **changes: Any) -> NodeSettings:
@@ -95,87 +102,87 @@ async def ready(settings: NodeSettings) -> str:
     return answer.partition("\r\n\r\n")[2].strip()
 
 
-async def test_a_node_is_born_and_its_startup_taint_goes_last(kube: FakeKube, tmp_path: Path) -> None:
-    settings = settings_for(tmp_path)
-    kube.put_node("n", DEDICATED, STARTUP, UNINITIALIZED)
-    async with Kubelet(tmp_path / "registry", asks_node_info=True).running() as kubelet, plugin(settings):
+async def test_a_node_is_born_and_its_startup_taint_goes_last(cluster: FakeKube, folder: Path) -> None:
+    settings = settings_for(folder)
+    cluster.put_node("n", DEDICATED, STARTUP, UNINITIALIZED)
+    async with Kubelet(folder / "registry", asks_node_info=True).running() as kubelet, plugin(settings):
         await until(lambda: kubelet.errors)
         assert "has not set its provider id and zone yet" in kubelet.errors[0]
         assert "has not set its provider id and zone yet" in await ready(settings)
         # The cloud controller manager does its work; the plugin is offered again and registered, with its zone.
-        kube.put_node("n", DEDICATED, STARTUP, providerID=f"thecloud://{UUID}", labels=ZONE)
+        cluster.put_node("n", DEDICATED, STARTUP, providerID=f"thecloud://{UUID}", labels=ZONE)
         await until(lambda: kubelet.registrations)
         assert kubelet.zones == ["z1"]
         await asyncio.sleep(0.1)
-        assert kube.taints("n") == [DEDICATED, STARTUP]
-        kube.put_csi_node("n", count=20)
-        await until(lambda: kube.taints("n") == [DEDICATED])
-        assert kube.count("PATCH") == 1
+        assert cluster.taints("n") == [DEDICATED, STARTUP]
+        cluster.put_csi_node("n", count=20)
+        await until(lambda: cluster.taints("n") == [DEDICATED])
+        assert cluster.count("PATCH") == 1
 
 
 async def test_a_kubelet_that_starts_again_and_a_plugin_that_starts_again_find_each_other(
-    kube: FakeKube, tmp_path: Path
+    cluster: FakeKube, folder: Path
 ) -> None:
-    settings = settings_for(tmp_path)
+    settings = settings_for(folder)
     node = {"providerID": f"thecloud://{UUID}", "labels": ZONE}
-    kube.put_node("n", STARTUP, **node)
-    kube.put_csi_node("n")
+    cluster.put_node("n", STARTUP, **node)
+    cluster.put_csi_node("n")
     async with plugin(settings):
-        async with Kubelet(tmp_path / "registry", asks_node_info=True).running() as kubelet:
+        async with Kubelet(folder / "registry", asks_node_info=True).running() as kubelet:
             await until(lambda: kubelet.registrations)
-            await until(lambda: kube.taints("n") == [])
+            await until(lambda: cluster.taints("n") == [])
         # The Node was deleted and its kubelet made it anew, with the taint that its configuration says.
-        kube.put_node("n", STARTUP, **node)
-        async with Kubelet(tmp_path / "registry", asks_node_info=True).running() as kubelet:
+        cluster.put_node("n", STARTUP, **node)
+        async with Kubelet(folder / "registry", asks_node_info=True).running() as kubelet:
             await until(lambda: kubelet.registrations)
-            await until(lambda: kube.taints("n") == [])
-    kube.put_node("n", STARTUP, **node)
-    async with Kubelet(tmp_path / "registry", asks_node_info=True).running() as kubelet, plugin(settings):
+            await until(lambda: cluster.taints("n") == [])
+    cluster.put_node("n", STARTUP, **node)
+    async with Kubelet(folder / "registry", asks_node_info=True).running() as kubelet, plugin(settings):
         await until(lambda: kubelet.registrations)
-        await until(lambda: kube.taints("n") == [])
+        await until(lambda: cluster.taints("n") == [])
 
 
-async def test_a_zone_that_is_set_late_reaches_the_kubelet(kube: FakeKube, tmp_path: Path) -> None:
-    kube.put_node("n", providerID=f"thecloud://{UUID}")
+async def test_a_zone_that_is_set_late_reaches_the_kubelet(cluster: FakeKube, folder: Path) -> None:
+    cluster.put_node("n", providerID=f"thecloud://{UUID}")
     async with (
-        Kubelet(tmp_path / "registry", asks_node_info=True).running() as kubelet,
-        plugin(settings_for(tmp_path)),
+        Kubelet(folder / "registry", asks_node_info=True).running() as kubelet,
+        plugin(settings_for(folder)),
     ):
         await until(lambda: kubelet.zones == [""])
-        kube.put_node("n", providerID=f"thecloud://{UUID}", labels=ZONE)
+        cluster.put_node("n", providerID=f"thecloud://{UUID}", labels=ZONE)
         await until(lambda: kubelet.zones == ["", "z1"])
 
 
-async def test_a_platform_without_zones_is_not_asked_for_one(kube: FakeKube, tmp_path: Path) -> None:
-    kube.put_node("n", providerID=f"thecloud://{UUID}")
-    settings = settings_for(tmp_path, plugin_capabilities=("CONTROLLER_SERVICE",), startup_taint="")
-    async with Kubelet(tmp_path / "registry", asks_node_info=True).running() as kubelet, plugin(settings):
+async def test_a_platform_without_zones_is_not_asked_for_one(cluster: FakeKube, folder: Path) -> None:
+    cluster.put_node("n", providerID=f"thecloud://{UUID}")
+    settings = settings_for(folder, plugin_capabilities=("CONTROLLER_SERVICE",), startup_taint="")
+    async with Kubelet(folder / "registry", asks_node_info=True).running() as kubelet, plugin(settings):
         await until(lambda: kubelet.registrations)
-        asked = len(kube.asked)
+        asked = len(cluster.asked)
         await asyncio.sleep(0.2)
-        assert len(kube.asked) == asked
+        assert len(cluster.asked) == asked
     assert kubelet.registrations == 1
 
 
 async def test_a_node_without_the_taint_costs_one_question_and_no_right_to_patch(
-    kube: FakeKube, tmp_path: Path
+    cluster: FakeKube, folder: Path
 ) -> None:
-    kube.put_node("n", DEDICATED, providerID=f"thecloud://{UUID}", labels=ZONE)
-    kube.fail("PATCH /", 403)
+    cluster.put_node("n", DEDICATED, providerID=f"thecloud://{UUID}", labels=ZONE)
+    cluster.fail("PATCH /", 403)
     async with (
-        Kubelet(tmp_path / "registry", asks_node_info=True).running() as kubelet,
-        plugin(settings_for(tmp_path)),
+        Kubelet(folder / "registry", asks_node_info=True).running() as kubelet,
+        plugin(settings_for(folder)),
     ):
         await until(lambda: kubelet.registrations)
-        await until(lambda: kube.count("GET", NODES) >= 2)
+        await until(lambda: cluster.count("GET", NODES) >= 2)
         await asyncio.sleep(0.2)
         # One for the identity, one for the taint.
-        assert len(kube.asked) == 2
+        assert len(cluster.asked) == 2
 
 
-async def test_the_plugin_ends_while_the_api_hangs(kube: FakeKube, tmp_path: Path) -> None:
-    kube.put_node("n", STARTUP, providerID=f"thecloud://{UUID}", labels=ZONE)
-    kube.put_csi_node("n", driver=DRIVER)
+async def test_the_plugin_ends_while_the_api_hangs(cluster: FakeKube, folder: Path) -> None:
+    cluster.put_node("n", STARTUP, providerID=f"thecloud://{UUID}", labels=ZONE)
+    cluster.put_csi_node("n", driver=DRIVER)
     hanging = asyncio.Event()
     released = threading.Event()
     loop = asyncio.get_running_loop()
@@ -185,11 +192,11 @@ async def test_the_plugin_ends_while_the_api_hangs(kube: FakeKube, tmp_path: Pat
             loop.call_soon_threadsafe(hanging.set)
             released.wait(10)
 
-    kube.before = hang
+    cluster.before = hang
     try:
         async with (
-            Kubelet(tmp_path / "registry", asks_node_info=True).running(),
-            plugin(settings_for(tmp_path)) as task,
+            Kubelet(folder / "registry", asks_node_info=True).running(),
+            plugin(settings_for(folder)) as task,
         ):
             await hanging.wait()
         assert task.exception() is None

@@ -1,18 +1,9 @@
-"""A Kubernetes API over TLS for each test."""
-
-from collections.abc import Iterator
-from pathlib import Path
+"""The way to the Kubernetes API of each test."""
 
 import pytest
 
 from node.kube.api import KubeApi
-from tests.support.fake_kube import FakeKube, fake_kube
-
-
-@pytest.fixture
-def kube(account_dir: Path) -> Iterator[FakeKube]:
-    with fake_kube(account_dir) as served:
-        yield served
+from tests.support.fake_kube import FakeKube
 
 
 @pytest.fixture
