@@ -53,10 +53,11 @@ class Plugin:
     capabilities: Sequence[csi_pb2.PluginCapability] = ()
     """What Identity announces."""
     ready: Check = always_ready
-    """Asked by Probe and /readyz, with a memory."""
+    """Asked by /readyz, with a memory."""
     registration: Registration | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
-    """Background work by name. It is cancelled at the end; if one raises, the program ends with an error."""
+    """Background work by name. It is cancelled at the end; if one raises, the program ends with an error, but for
+    ServeAnewError."""
 
 
 Settings = TypeVar("Settings", bound=ShellSettings)
@@ -101,6 +102,13 @@ class StoppedError(Exception):
     """The program was asked to end before it served."""
 
 
+class ServeAnewError(Exception):
+    """Raised by background work: what is announced has changed. Everything is closed and built again.
+
+    Kubernetes' sidecars ask what is announced only at their start, and start again when their connection is closed.
+    """
+
+
 def main(
     program: str,
     summary: str,
@@ -143,6 +151,12 @@ async def serve(settings: Settings, build: Build[Settings], *, stop: Stop) -> No
     until after it: an instance that is ending still works on what `build` would bring in order. Raises StoppedError,
     EndpointError, what `build` raises, and an exception group of what failed while serving.
     """
+    while await _serve_once(settings, build, stop=stop):
+        LOG.info("serving anew")
+
+
+async def _serve_once(settings: Settings, build: Build[Settings], *, stop: Stop) -> bool:
+    """Serve until `stop`, or until background work asks to serve anew, which the answer tells."""
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         async with stop.interrupts_start():
@@ -152,7 +166,7 @@ async def serve(settings: Settings, build: Build[Settings], *, stop: Stop) -> No
             )
             plugin = await stack.enter_async_context(build(settings, metrics))
             readiness = await stack.enter_async_context(contextlib.aclosing(Readiness(plugin.ready)))
-            await stack.enter_async_context(_rpc_server(settings, place, plugin, readiness, metrics))
+            await stack.enter_async_context(_rpc_server(settings, place, plugin, metrics))
             tasks = dict(plugin.tasks)
             if plugin.registration is not None:
                 registrar = _registrar(settings, plugin.registration, metrics)
@@ -160,26 +174,32 @@ async def serve(settings: Settings, build: Build[Settings], *, stop: Stop) -> No
         health.begin(readiness, place, plugin.registration)
         stack.callback(health.stop)
         LOG.info("ready to serve")
-        await _keep_running(tasks, stop)
+        return await _keep_running(tasks, stop)
 
 
-async def _keep_running(tasks: Mapping[str, Task], stop: Stop) -> None:
-    async with asyncio.TaskGroup() as group:
-        running = [group.create_task(task(), name=name) for name, task in tasks.items()]
-        await stop.wait()
-        LOG.info("asked to end")
-        for task in running:
-            task.cancel()
+async def _keep_running(tasks: Mapping[str, Task], stop: Stop) -> bool:
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(task(), name=name) for name, task in tasks.items()]
+            await stop.wait()
+            LOG.info("asked to end")
+            for task in running:
+                task.cancel()
+    except ExceptionGroup as failed:
+        _, others = failed.split(ServeAnewError)
+        if others is not None:
+            raise
+        return True
+    return False
 
 
 def _rpc_server(
     settings: ShellSettings,
     place: SocketFile | TcpEndpoint,
     plugin: Plugin,
-    readiness: Readiness,
     metrics: Metrics,
 ) -> RpcServer:
-    identity = Identity(capabilities=plugin.capabilities, readiness=readiness)
+    identity = Identity(capabilities=plugin.capabilities)
 
     def add_identity(server: grpc.aio.Server) -> None:
         csi_pb2_grpc.add_IdentityServicer_to_server(identity, server)

@@ -21,7 +21,7 @@ from csi.errors import CsiError, ErrorKind
 from csi.identity import PLUGIN_CAPABILITIES
 from csi.metrics import Metrics
 from csi.pb import csi_pb2, csi_pb2_grpc, pluginregistration_pb2, pluginregistration_pb2_grpc
-from csi.program import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Plugin, Stop, StoppedError, main, serve
+from csi.program import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Plugin, ServeAnewError, Stop, StoppedError, main, serve
 from csi.registration import Registration
 from csi.settings import ShellSettings
 from tests.unit.csi.live import channel_to, until
@@ -123,6 +123,9 @@ async def test_live_does_not_depend_on_the_platform_and_ready_does(tmp_path: Pat
     async with running(settings, building([], ready=away)):
         assert await fetch(port, "/healthz") == (200, b"ok\n")
         assert await fetch(port, "/readyz") == (503, b"the platform does not answer\n")
+        async with channel_to(tmp_path / "csi.sock") as channel:
+            # The sidecars would wait for more at their start, and no claim would learn what is wrong.
+            assert (await csi_pb2_grpc.IdentityStub(channel).Probe(csi_pb2.ProbeRequest())).ready.value
         status, body = await fetch(port, "/metrics")
         assert status == 200
         assert b"thecloud_csi_rpc_in_flight" in body
@@ -198,6 +201,40 @@ async def test_background_work_that_fails_ends_the_program(tmp_path: Path) -> No
             await task
     assert caught.group_contains(OSError, match="the socket is gone")
     assert order == ["opened", "closed"]
+
+
+async def test_a_change_of_what_is_announced_closes_everything_and_serves_again(tmp_path: Path) -> None:
+    order: list[str] = []
+    change = asyncio.Event()
+
+    async def look() -> None:
+        await change.wait()
+        change.clear()
+        raise ServeAnewError
+
+    async with running(settings_for(tmp_path), building(order, tasks={"look": look})) as task:
+        async with channel_to(tmp_path / "csi.sock") as channel:
+            await csi_pb2_grpc.IdentityStub(channel).Probe(csi_pb2.ProbeRequest())
+            states = [channel.get_state()]
+            change.set()
+            await channel.wait_for_state_change(states[0])
+        await until(lambda: len(order) == 3 and (tmp_path / "csi.sock").exists())
+        async with channel_to(tmp_path / "csi.sock") as channel:
+            await csi_pb2_grpc.IdentityStub(channel).Probe(csi_pb2.ProbeRequest(), wait_for_ready=True)
+    assert task.exception() is None
+    assert order == ["opened", "closed", "opened", "closed"]
+
+
+async def test_a_failure_beside_a_change_still_ends_the_program(tmp_path: Path) -> None:
+    async def change() -> None:
+        raise ServeAnewError
+
+    async def fail() -> None:
+        raise OSError("the socket is gone")
+
+    async with running(settings_for(tmp_path), building([], tasks={"change": change, "fail": fail})) as task:
+        with pytest.raises(ExceptionGroup):
+            await task
 
 
 async def test_ready_tells_what_the_kubelet_said_of_the_registration(tmp_path: Path) -> None:
