@@ -8,9 +8,7 @@ import contextlib
 import copy
 import http.server
 import json
-import shutil
 import ssl
-import subprocess
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -18,12 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.certificates import make_loopback_certificate
+
 DRIVER = "csi.thecloud.io"
 NODES = "/api/v1/nodes"
 CSI_NODES = "/apis/storage.k8s.io/v1/csinodes"
 ATTACHMENTS = "/apis/storage.k8s.io/v1/volumeattachments"
 TOKEN = "secret-token"
-MISSING_OPENSSL = "" if shutil.which("openssl") else "openssl makes the test certificate"
 
 
 @dataclass
@@ -145,16 +144,9 @@ def apply_patch(found: dict[str, Any], operations: list[dict[str, Any]]) -> dict
     return changed
 
 
-def make_certificate(folder: Path, subject: str, *more: str) -> None:
-    """Make a certificate that signs itself, as `ca.crt` and `key`."""
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(folder / "key"))
-    argv = ["openssl", "req", "-x509", *key, "-out", str(folder / "ca.crt"), "-days", "1", "-subj", subject, *more]
-    subprocess.run(argv, check=True, capture_output=True)
-
-
 def make_account(folder: Path) -> Path:
     """Make what a pod's service account folder holds, and the server's key."""
-    make_certificate(folder, "/CN=api", "-addext", "subjectAltName=IP:127.0.0.1")
+    make_loopback_certificate(folder)
     (folder / "token").write_text(TOKEN + "\n")
     return folder
 

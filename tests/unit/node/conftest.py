@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_kube import MISSING_OPENSSL, FakeKube, fake_kube, make_account
+from tests.support.certificates import MISSING_OPENSSL
+from tests.support.fake_kube import FakeKube, fake_kube, make_account
 from tests.support.node_plugin import Plugin
 
 

@@ -14,7 +14,8 @@ import pytest
 from csi.errors import CsiError, ErrorKind
 from node.kube import api as module
 from node.kube.api import KubeApi, Subject, in_cluster
-from tests.support.fake_kube import ATTACHMENTS, NODES, TOKEN, FakeKube, make_certificate
+from tests.support.certificates import make_certificate
+from tests.support.fake_kube import ATTACHMENTS, NODES, TOKEN, FakeKube
 
 SUBJECT = Subject(f"{NODES}/n", "node 'n'", "`get` on nodes")
 ALL = Subject(ATTACHMENTS, "the VolumeAttachments", "`list` on volumeattachments")
