@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,11 @@ async def test_a_node_that_stays_is_left_at_once_with_one_question(node: NodeObj
 @pytest.mark.parametrize("effect", ["NoSchedule", "NoExecute"])
 def test_each_taint_of_the_table_says_that_a_node_goes_away(row, effect: str) -> None:
     assert why_leaving(NodeObject(taints=(Taint("x"), Taint(row.key, effect)))) == f"{row.meaning} (taint {row.key})"
+
+
+def test_the_page_names_each_taint() -> None:
+    page = (Path(__file__).parents[3] / "docs/node-life.md").read_text()
+    assert [row.key for row in DEPARTURE_TAINTS if f"`{row.key}`" not in page] == []
 
 
 @pytest.mark.parametrize("node", [CORDONED, NodeObject(is_being_deleted=True), None])
