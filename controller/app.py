@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 
 from controller import answers
 from controller.access import open_client
+from controller.features import ASSUMED, all_offered
 from controller.group_servicer import GroupControllerServicer
 from controller.platform import cloud_error, open_cloud
 from controller.ports import CloudError, CloudOffer
@@ -23,7 +24,7 @@ from controller.servicer import ControllerServicer
 from controller.settings import ControllerSettings
 from csi.metrics import Metrics
 from csi.pb import csi_pb2_grpc
-from csi.program import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Plugin
+from csi.program import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Plugin, ServeAnewError
 from csi.program import main as run_plugin
 from csi.request import request_id
 from csi.settings import SettingsError, help_text, read_settings
@@ -34,8 +35,11 @@ LOG = logging.getLogger("controller.app")
 PROGRAM = "tc-csi-controller"
 SUMMARY = "The controller plugin of the CSI driver csi.thecloud.io: volumes, attachments, snapshots."
 DOCTOR_SUMMARY = "Checks the platform from here: key, clock, tier, marks, nodes. Exit code 1 when something is bad."
-DISCOVERY_LIMIT_S = 10.0
-DISCOVERY_PAUSE_S = 2.0
+START_LIMIT_S = 10.0
+"""How long the first answer of the platform is waited for before anything is served."""
+WATCH_LIMIT_S = 10.0
+WATCH_PAUSE_S = 5.0
+"""Between two looks; once the platform has answered, a look costs a request every ten minutes."""
 
 
 @asynccontextmanager
@@ -54,31 +58,51 @@ async def build(settings: ControllerSettings, metrics: Metrics) -> AsyncIterator
             except PlatformError as error:
                 raise cloud_error(error, "checking the platform") from error
 
-        features = await await_features(cloud.offer, pause_s=DISCOVERY_PAUSE_S)
+        announced = await first_features(cloud.offer)
         rules = wire_rules(cloud, settings.ownership(), absence_confirm_s=settings.absence_confirm_s)
-        controller = ControllerServicer(rules, default_s=settings.call_limit_s)
-        groups = GroupControllerServicer(rules, default_s=settings.call_limit_s)
+        controller = ControllerServicer(rules, announced=announced, default_s=settings.call_limit_s)
+        groups = GroupControllerServicer(rules, announced=announced, default_s=settings.call_limit_s)
         yield Plugin(
             services=[
                 lambda server: csi_pb2_grpc.add_ControllerServicer_to_server(controller, server),
                 lambda server: csi_pb2_grpc.add_GroupControllerServicer_to_server(groups, server),
             ],
-            capabilities=answers.plugin_capabilities(features),
+            capabilities=answers.plugin_capabilities(announced),
             ready=check,
+            tasks={"what the platform offers": lambda: watch_features(cloud.offer, announced)},
         )
 
 
-async def await_features(offer: CloudOffer, *, pause_s: float) -> frozenset[str]:
-    """Ask until the platform says what it offers: without that nothing can be advertised truthfully.
+async def first_features(offer: CloudOffer, *, limit_s: float = START_LIMIT_S) -> frozenset[str]:
+    """Give what the platform offers, or, when it does not say so in time, what is announced until it does.
 
-    Waits as long as it takes; /healthz is served meanwhile, so a platform that is away restarts nothing.
+    A controller that did not serve before would leave claims pending without a word: its sidecars wait in silence. One
+    that serves answers each of their calls with what is wrong.
     """
-    loop = asyncio.get_running_loop()
+    try:
+        return await offer.features(deadline=asyncio.get_running_loop().time() + limit_s)
+    except CloudError as error:
+        LOG.warning(
+            "the platform does not say what it offers; everything is announced until it does: %s", error.message
+        )
+        return ASSUMED
+
+
+async def watch_features(offer: CloudOffer, known: frozenset[str], *, pause_s: float = WATCH_PAUSE_S) -> None:
+    """Raise ServeAnewError when the platform offers something else than what was announced."""
+    problem = ""
     while True:
         try:
-            return await offer.features(deadline=loop.time() + DISCOVERY_LIMIT_S)
+            found = await offer.features(deadline=asyncio.get_running_loop().time() + WATCH_LIMIT_S)
         except CloudError as error:
-            LOG.warning("the platform does not say what it offers; asking again: %s", error.message)
+            if error.message != problem:
+                LOG.warning("the platform still does not say what it offers: %s", error.message)
+            problem = error.message
+        else:
+            problem = ""
+            if all_offered(found) != all_offered(known):
+                LOG.info("the platform offers something else than what is announced; announcing it anew")
+                raise ServeAnewError
         await asyncio.sleep(pause_s)
 
 

@@ -63,6 +63,8 @@ class Attachments:
         try:
             return await pairs.attach(volume_id, instance.id, read_only=read_only, deadline=deadline)
         except CloudError as failure:
+            if failure.cause is Cause.QUOTA:
+                raise _full_node(node_id, instance.id, failure) from failure
             unclear = failure
         # The listing that named the instance may be old: one of that name may have taken its place. The strict tier
         # says nothing about a missing instance; an answer that tells nothing asks for the same second look.
@@ -111,6 +113,15 @@ class Attachments:
 
 def _is_guarded(features: frozenset[str]) -> bool:
     return features >= offer.GUARDED_ATTACH
+
+
+def _full_node(node_id: str, instance_id: str, failure: CloudError) -> CsiError:
+    return CsiError(
+        ErrorKind.EXHAUSTED,
+        f"node {node_id!r} (instance {instance_id}) takes no more volumes. Kubernetes from 1.34 on places the pod "
+        "elsewhere; if this repeats, --max-volumes of its node plugin is more than the platform allows, or other disks "
+        f"take its places (--reserved-volumes). {failure.message}",
+    )
 
 
 def _missing_node(node_id: str, failure: CloudError) -> CsiError:

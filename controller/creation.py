@@ -18,6 +18,8 @@ from controller.topology import Requirement, candidate_zones, is_reachable
 from controller.uses import Uses, name_key, snapshot_key, volume_key
 from csi.errors import CsiError, ErrorKind
 
+ZONES_CACHE_S = 60.0
+"""How old the list of zones may be that is named to a person."""
 NAME_CONFIRM_S = 2.0
 """Pause between the two listings that must agree before a name counts as taken by a volume out of sight."""
 _OUT_OF_SIGHT = (
@@ -91,20 +93,36 @@ class Creation:
     async def _create_in_zones(
         self, new: NewVolume, zones: tuple[str, ...], request: VolumeRequest, *, deadline: float
     ) -> Volume:
-        refusals = []
+        refusals, missing = [], []
         for zone in zones:
             try:
                 return await self._create_keyed(replace(new, zone=zone), request, deadline=deadline)
             except CloudError as failure:
-                is_full = failure.cause is Cause.QUOTA
-                if not zone or not (is_full or (failure.cause is Cause.MISSING and failure.resource == "zone")):
+                is_missing = failure.cause is Cause.MISSING and failure.resource == "zone"
+                if not zone or not (is_missing or failure.cause is Cause.QUOTA):
                     raise
-                refusals.append(f"{zone}: {failure.message}")
+                if is_missing:
+                    missing.append(zone)
+                else:
+                    refusals.append(f"{zone}: {failure.message}")
+        if missing:
+            refusals.append(await self._describe_missing(missing, deadline=deadline))
+        if missing == [request.parameters.zone]:
+            raise CsiError(ErrorKind.INVALID, f"parameters['zone']: {refusals[0]}")
         raise CsiError(
             ErrorKind.EXHAUSTED,
             f"volume {new.name} can be made in none of the zones that it has to be reachable from: "
             f"{'; '.join(refusals)}",
         )
+
+    async def _describe_missing(self, zones: list[str], *, deadline: float) -> str:
+        """Say which zones there are instead; a platform that does not tell now is no other error."""
+        said = f"the platform has no zone {' or '.join(zones)}"
+        try:
+            existing = await self._cloud.offer.zones(max_age_s=ZONES_CACHE_S, deadline=deadline)
+        except CloudError:
+            return said
+        return f"{said}; it has {', '.join(sorted(existing)) or 'none'}. Correct zone or allowedTopologies of the class"
 
     async def _make(self, new: NewVolume, *, deadline: float) -> Volume:
         try:
@@ -113,7 +131,8 @@ class Creation:
             if failure.cause is Cause.MISSING and failure.resource == "performance_class":
                 raise CsiError(
                     ErrorKind.INVALID,
-                    f"parameter performanceClass {new.performance_class!r} is no class of the platform",
+                    f"performanceClass {new.performance_class!r} is no class of the platform; correct the StorageClass "
+                    "or the VolumeAttributesClass",
                 ) from failure
             raise
 

@@ -61,11 +61,21 @@ PLUGIN_SERVICES: dict[str, frozenset[str]] = {
     "SNAPSHOT_ACCESSIBILITY_CONSTRAINTS": _SNAPSHOTS | {ZONE},
 }
 PLUGIN_EXPANSION: dict[str, frozenset[str]] = {"ONLINE": CONTROLLER_CAPABILITIES["EXPAND_VOLUME"]}
+TABLES = (CONTROLLER_CAPABILITIES, GROUP_CAPABILITIES, PLUGIN_SERVICES, PLUGIN_EXPANSION)
+
+ASSUMED = frozenset().union(*(needed for table in TABLES for needed in table.values()))
+"""What is announced as long as the platform has not said what it offers: all of it, so that every sidecar starts. Calls
+ask the platform first and do nothing while it does not answer, so that nothing is done on this assumption."""
 
 
 def offered(table: dict[str, frozenset[str]], features: frozenset[str]) -> tuple[str, ...]:
     """Give the names of the table's capabilities that these features carry, in the table's order."""
     return tuple(name for name, needed in table.items() if needed <= features)
+
+
+def all_offered(features: frozenset[str]) -> tuple[tuple[str, ...], ...]:
+    """Give all capabilities that these features carry: two of them with the same need not be told apart."""
+    return tuple(offered(table, features) for table in TABLES)
 
 
 def require(table: dict[str, frozenset[str]], capability: str, features: frozenset[str]) -> None:

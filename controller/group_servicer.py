@@ -21,16 +21,18 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class GroupControllerServicer(csi_pb2_grpc.GroupControllerServicer):
     """Serves the GroupController service on top of the rules."""
 
-    def __init__(self, rules: Rules, *, default_s: float) -> None:
+    def __init__(self, rules: Rules, *, announced: frozenset[str], default_s: float) -> None:
+        """`announced`: as of `ControllerServicer`."""
         self._rules = rules
+        self._announced = announced
         self._default_s = default_s
 
     async def GroupControllerGetCapabilities(
         self, _request: csi_pb2.GroupControllerGetCapabilitiesRequest, context: Context
     ) -> csi_pb2.GroupControllerGetCapabilitiesResponse:
-        """Advertise what the platform's features carry."""
-        features = await self._rules.cloud.offer.features(deadline=self._deadline(context))
-        return answers.group_capabilities(features)
+        """Advertise what the announced features carry."""
+        del context
+        return answers.group_capabilities(self._announced)
 
     async def CreateVolumeGroupSnapshot(
         self, request: csi_pb2.CreateVolumeGroupSnapshotRequest, context: Context

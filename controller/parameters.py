@@ -107,9 +107,9 @@ PARAMETERS: tuple[Parameter, ...] = (
         "`ext4`, `xfs` or `btrfs`",
         "file system of the volume (default `ext4`); read by the provisioner, which hands it on with each call",
     ),
-    _added("pvc/name", "pvc-name", Scope.VOLUME),
-    _added("pvc/namespace", "pvc-namespace", Scope.VOLUME),
-    _added("pv/name", "pv-name", Scope.VOLUME),
+    _added("pvc/name", "pvc-name", Scope.VOLUME, Scope.MUTABLE),
+    _added("pvc/namespace", "pvc-namespace", Scope.VOLUME, Scope.MUTABLE),
+    _added("pv/name", "pv-name", Scope.VOLUME, Scope.MUTABLE),
     _added("volumesnapshot/name", "snapshot-name", Scope.SNAPSHOT),
     _added("volumesnapshot/namespace", "snapshot-namespace", Scope.SNAPSHOT),
     _added("volumesnapshotcontent/name", "snapshot-content-name", Scope.SNAPSHOT),
@@ -162,10 +162,10 @@ def read_volume_parameters(
 
 def read_changes(mutable: Mapping[str, str], features: frozenset[str]) -> Changes:
     """Read a VolumeAttributesClass. Raises CsiError INVALID naming the key."""
-    _check_keys(mutable, Scope.MUTABLE, "mutable_parameters", features)
+    known = _check_keys(mutable, Scope.MUTABLE, "mutable_parameters", features)
     return Changes(
         performance_class=_word(mutable, PERFORMANCE_CLASS, "mutable_parameters"),
-        tags=_tags(mutable, "mutable_parameters"),
+        tags=_added_tags(mutable, known, features) | _tags(mutable, "mutable_parameters"),
     )
 
 

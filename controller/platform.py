@@ -42,6 +42,7 @@ CAUSE_OF_ERROR: dict[type[errors.PlatformError], Cause] = {
     errors.NotSent: Cause.NOT_SENT,
     errors.DeadlineExceeded: Cause.TIMEOUT,
     errors.KeyUnusable: Cause.NOT_SENT,
+    errors.Untrusted: Cause.NOT_SENT,
     errors.Unsupported: Cause.UNSUPPORTED,
     errors.Unauthorized: Cause.UNAUTHORIZED,
     errors.RateLimited: Cause.RATE_LIMITED,
@@ -63,6 +64,26 @@ CAUSE_OF_CONFLICT: dict[str, Cause] = {
     "in_group": Cause.IN_GROUP,
 }
 """Conflicts that the platform names; any other one stays a CONFLICT."""
+
+HINT_OF_ERROR: dict[type[errors.PlatformError], str] = {
+    errors.NotSent: (
+        "the platform cannot be reached; if that stays, check --platform-url, its name in the DNS, and what lies "
+        "between this cluster and it"
+    ),
+    errors.Untrusted: (
+        "the platform's certificate is not trusted; give --ca-file the authority that signed it (in the shipped "
+        "manifests `ca` in the Secret thecloud-api-credentials), or correct --platform-url"
+    ),
+    errors.QuotaExceeded: (
+        "a quota or a limit of the platform is reached; ask for less, delete what is not needed any more, or have it "
+        "raised"
+    ),
+    errors.Unauthorized: (
+        "the platform refuses the API key or what it may do; if that stays, give this controller a valid key (in the "
+        "shipped manifests `api-key` in the Secret thecloud-api-credentials)"
+    ),
+}
+"""What a person can do about failures that no call is to blame for."""
 
 LANE_OF_LOOK = {Lane.DELETE: call.Lane.DELETE, Lane.ATTACH: call.Lane.ATTACH, Lane.READ: call.Lane.READ}
 NOT_THE_END = frozenset({None, 408, 502, 503, 504})
@@ -95,8 +116,8 @@ def open_cloud(client: Client, *, relist_pause_s: float = RELIST_PAUSE_S) -> Clo
 def cloud_error(error: errors.PlatformError, doing: str) -> CloudError:
     """Translate an error of the client; `doing` names the work and the object for the reader."""
     cause = CAUSE_OF_ERROR[type(error)]
-    if isinstance(error, errors.Unauthorized):
-        doing += ": the platform refuses the API key or what it may do; if that stays, give this controller a valid key"
+    if hint := HINT_OF_ERROR.get(type(error)):
+        doing += f": {hint}"
     resource = instance_id = ""
     if isinstance(error, errors.Conflict):
         cause = CAUSE_OF_CONFLICT.get(error.reason, cause)

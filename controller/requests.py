@@ -110,7 +110,10 @@ def problem_of(capability: Capability) -> str:
             "SINGLE_NODE modes (ReadWriteOnce, ReadWriteOncePod) can be had"
         )
     if not capability.block and capability.fs_type and capability.fs_type not in FILE_SYSTEMS:
-        return f"mount.fs_type is {shown(capability.fs_type)}; {', '.join(FILE_SYSTEMS)} can be had"
+        return (
+            f"mount.fs_type is {shown(capability.fs_type)}; {', '.join(FILE_SYSTEMS)} can be had (parameter "
+            "csi.storage.k8s.io/fstype of the StorageClass)"
+        )
     return ""
 
 
@@ -151,5 +154,5 @@ def _read_source(request: csi_pb2.CreateVolumeRequest) -> Source | None:
     else:
         raise invalid(field, "names neither a snapshot nor a volume")
     if not is_uuid(source.id):
-        raise CsiError(ErrorKind.NOT_FOUND, f"{field}: {source.kind.value} {shown(source.id)} does not exist")
+        raise CsiError(ErrorKind.NOT_FOUND, f"{field}: {source.kind.value} {shown(source.id)} is none of this driver")
     return source

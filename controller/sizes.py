@@ -22,8 +22,8 @@ def choose_size(required_bytes: int, limit_bytes: int, *, at_least_bytes: int = 
     if size < at_least_bytes:
         raise CsiError(
             ErrorKind.OUT_OF_RANGE,
-            f"capacity_range allows {size} bytes, but the source holds {at_least_bytes}; ask for at least the size of "
-            "the source",
+            f"capacity_range allows {size} bytes ({size // GIB} GiB), but the source holds {at_least_bytes} "
+            f"({at_least_bytes // GIB} GiB); ask for at least the size of the source",
         )
     check_size(size, required_bytes, limit_bytes)
     return size
@@ -43,8 +43,8 @@ def check_size(size: int, required_bytes: int, limit_bytes: int) -> None:
     if size > MAX_VOLUME_BYTES:
         raise CsiError(
             ErrorKind.OUT_OF_RANGE,
-            f"capacity_range.required_bytes is {required_bytes}; the largest volume has {MAX_VOLUME_BYTES} bytes "
-            f"({MAX_VOLUME_BYTES // GIB} GiB)",
+            f"capacity_range: asked for are {size // GIB} GiB ({required_bytes} bytes), but the largest volume has "
+            f"{MAX_VOLUME_BYTES // GIB} GiB; ask for less",
         )
 
 

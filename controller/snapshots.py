@@ -9,6 +9,7 @@ from controller.names import Ownership, is_uuid
 from controller.ports import Cause, Cloud, CloudError
 from controller.topology import Requirement, candidate_zones
 from controller.uses import Uses, name_key, snapshot_key, volume_key
+from csi.driver import DRIVER_NAME
 from csi.errors import CsiError, ErrorKind
 
 ZONES_CACHE_S = 60.0
@@ -41,7 +42,11 @@ class Snapshots:
         one, which is deleted, so that asking again takes another.
         """
         if not is_uuid(request.volume_id):
-            raise _missing_source(request.volume_id)
+            raise CsiError(
+                ErrorKind.NOT_FOUND,
+                f"source_volume_id: {request.volume_id[:80]!r} is no volume of this driver. A snapshot class of "
+                f"{DRIVER_NAME} is for claims of {DRIVER_NAME}: use a class of the driver that made the claim's volume",
+            )
         await self._check_reach(request.requirement, deadline=deadline)
         new = NewSnapshot(
             name=self._ownership.name(request.csi_name),

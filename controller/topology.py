@@ -51,7 +51,11 @@ def zone_of(segments: Segments, field: str) -> str:
     zone = segments.get(ZONE_KEY, "")
     if not zone or len(segments) > 1:
         keys = ", ".join(repr(key[:80]) for key in sorted(segments)[:8]) or "none"
-        raise CsiError(ErrorKind.INVALID, f"{field} has the keys {keys}; exactly {ZONE_KEY} with a value is understood")
+        raise CsiError(
+            ErrorKind.INVALID,
+            f"{field} has the keys {keys}; exactly {ZONE_KEY} with a value is understood, in allowedTopologies of a "
+            "class as well",
+        )
     return zone
 
 

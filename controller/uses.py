@@ -13,7 +13,11 @@ from csi.locks import KeyLocks
 
 
 class Uses:
-    """Locks of all objects of this controller. Not for several processes: one controller writes at a time."""
+    """Locks of all objects of this controller.
+
+    They spare the platform calls that would meet; between several controllers it is the platform that decides, and on a
+    strict one nobody (docs/replicas.md).
+    """
 
     def __init__(self) -> None:
         self._locks = KeyLocks()

@@ -156,6 +156,25 @@ class SocketFile:
         except OSError as error:
             raise EndpointError(f"{self.path}: cannot put the socket there: {error.strerror}") from error
 
+    def is_present(self) -> bool:
+        """Say whether our socket, and not another file, is at its path."""
+        try:
+            status = self.path.lstat()
+        except OSError:
+            return False
+        return self._identity == (status.st_dev, status.st_ino)
+
+    def publish_again(self) -> None:
+        """Take our socket away and put it there again, for those who look for sockets that appear.
+
+        The server goes on listening, and connections stay. Raises EndpointError when the kernel refuses.
+        """
+        try:
+            self.path.rename(self.private_path)
+            self.private_path.rename(self.path)
+        except OSError as error:
+            raise EndpointError(f"{self.path}: cannot put the socket there again: {error.strerror}") from error
+
     def hide(self) -> None:
         """Remove our socket, and only ours: a file that somebody put in its place stays. May be called twice.
 

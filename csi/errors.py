@@ -1,13 +1,9 @@
-"""Error kinds of the drivers and the one table that gives them gRPC status codes.
+"""Error kinds of the drivers: domain code raises `CsiError` with a kind.
 
-Domain code raises `CsiError` with a kind; only the interceptor knows gRPC. The codes are those that the CSI
-specification names and the sidecars act on: a call that may still be running or may have had its effect is never
-reported as final.
+Not here: their gRPC status codes (`csi.codes`); commands that serve nothing do without gRPC's memory and start time.
 """
 
 from enum import Enum
-
-import grpc
 
 
 class ErrorKind(Enum):
@@ -37,22 +33,6 @@ class ErrorKind(Enum):
     """Data is lost or would be lost by going on."""
     INTERNAL = "internal"
     """Something on this host or in this program failed."""
-
-
-STATUS_OF_KIND: dict[ErrorKind, grpc.StatusCode] = {
-    ErrorKind.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
-    ErrorKind.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
-    ErrorKind.ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
-    ErrorKind.PRECONDITION: grpc.StatusCode.FAILED_PRECONDITION,
-    ErrorKind.BUSY: grpc.StatusCode.ABORTED,
-    ErrorKind.EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    ErrorKind.OUT_OF_RANGE: grpc.StatusCode.OUT_OF_RANGE,
-    ErrorKind.UNSUPPORTED: grpc.StatusCode.UNIMPLEMENTED,
-    ErrorKind.UNKNOWN_OUTCOME: grpc.StatusCode.UNAVAILABLE,
-    ErrorKind.TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
-    ErrorKind.DATA_LOSS: grpc.StatusCode.DATA_LOSS,
-    ErrorKind.INTERNAL: grpc.StatusCode.INTERNAL,
-}
 
 
 class CsiError(Exception):

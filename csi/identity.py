@@ -1,4 +1,4 @@
-"""CSI's Identity service: the driver's name and version, what the plugin as a whole offers, and whether it is ready."""
+"""CSI's Identity service: the driver's name and version, and what the plugin as a whole offers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,13 +6,10 @@ from typing import Any
 import grpc.aio
 from google.protobuf import wrappers_pb2
 
-from csi.deadline import deadline_of
+from csi.driver import DRIVER_NAME
 from csi.pb import csi_pb2, csi_pb2_grpc
-from csi.readiness import Readiness
 
-DRIVER_NAME = "csi.thecloud.io"
 DISTRIBUTION = "thecloud-kubernetes"
-PROBE_LIMIT_S = 5.0
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -44,13 +41,13 @@ PLUGIN_CAPABILITIES: Mapping[str, csi_pb2.PluginCapability] = {
 class Identity(csi_pb2_grpc.IdentityServicer):
     """Answers for one program.
 
-    Probe never fails while the platform is away: it says "not ready", because the sidecars wait for that and give up on
-    an error.
+    Probe says "ready" as soon as it is served, also while the platform is away or refuses the key: sidecars wait for it
+    at their start without a word to anybody, and no user would learn why a claim stays pending. Each call that needs
+    the platform says it, which becomes the claim's event, and so does /readyz.
     """
 
-    def __init__(self, *, capabilities: Sequence[csi_pb2.PluginCapability], readiness: Readiness) -> None:
+    def __init__(self, *, capabilities: Sequence[csi_pb2.PluginCapability]) -> None:
         self._capabilities = tuple(capabilities)
-        self._readiness = readiness
         self._version = ""
 
     async def GetPluginInfo(  # noqa: N802
@@ -69,7 +66,6 @@ class Identity(csi_pb2_grpc.IdentityServicer):
         return csi_pb2.GetPluginCapabilitiesResponse(capabilities=self._capabilities)
 
     async def Probe(self, request: csi_pb2.ProbeRequest, context: Context) -> csi_pb2.ProbeResponse:  # noqa: N802
-        """Say whether the plugin can do its work now."""
-        del request
-        problem = await self._readiness.problem(deadline=deadline_of(context, default_s=PROBE_LIMIT_S))
-        return csi_pb2.ProbeResponse(ready=wrappers_pb2.BoolValue(value=not problem))
+        """Say that the plugin has been started."""
+        del request, context
+        return csi_pb2.ProbeResponse(ready=wrappers_pb2.BoolValue(value=True))

@@ -16,8 +16,9 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from csi.codes import STATUS_OF_KIND
 from csi.deadline import cutoff_of
-from csi.errors import STATUS_OF_KIND, CsiError, ErrorKind
+from csi.errors import CsiError, ErrorKind
 from csi.metrics import Metrics
 from csi.redaction import Redactor
 from csi.request import request_id

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import grpc.aio
 
-from csi.endpoint import EndpointError, SocketFile, TcpEndpoint, UnixEndpoint, claimed
+from csi.endpoint import EndpointError, SocketFile, TcpEndpoint, claimed
 from csi.errors import CsiError
 from csi.health import Answer, HealthServer
 from csi.identity import Identity
@@ -26,6 +26,8 @@ from csi.logs import configure_logging
 from csi.metrics import CONTENT_TYPE, Metrics
 from csi.pb import csi_pb2, csi_pb2_grpc, pluginregistration_pb2_grpc
 from csi.readiness import Check, Readiness, always_ready
+from csi.registrar import GRACE_S as REGISTRATION_GRACE_S
+from csi.registrar import Registrar
 from csi.registration import Registration, RegistrationError, RegistrationServicer
 from csi.server import ROLLBACK_S, AddService, RpcServer
 from csi.settings import SettingsError, ShellSettings, help_text, read_settings
@@ -35,9 +37,11 @@ LOG = logging.getLogger("csi.program")
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-REGISTRATION_GRACE_S = 1.0
 READY_LIMIT_S = 4.0
 """Time that /readyz waits for a check; below what probes usually allow."""
+
+Task = Callable[[], Coroutine[Any, Any, None]]
+"""Begins a piece of background work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +53,11 @@ class Plugin:
     capabilities: Sequence[csi_pb2.PluginCapability] = ()
     """What Identity announces."""
     ready: Check = always_ready
-    """Asked by Probe and /readyz, with a memory."""
+    """Asked by /readyz, with a memory."""
     registration: Registration | None = None
-    tasks: Mapping[str, Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=dict)
-    """Background work by name. It is cancelled at the end; if one raises, the program ends with an error."""
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+    """Background work by name. It is cancelled at the end; if one raises, the program ends with an error, but for
+    ServeAnewError."""
 
 
 Settings = TypeVar("Settings", bound=ShellSettings)
@@ -97,6 +102,13 @@ class StoppedError(Exception):
     """The program was asked to end before it served."""
 
 
+class ServeAnewError(Exception):
+    """Raised by background work: what is announced has changed. Everything is closed and built again.
+
+    Kubernetes' sidecars ask what is announced only at their start, and start again when their connection is closed.
+    """
+
+
 def main(
     program: str,
     summary: str,
@@ -139,6 +151,12 @@ async def serve(settings: Settings, build: Build[Settings], *, stop: Stop) -> No
     until after it: an instance that is ending still works on what `build` would bring in order. Raises StoppedError,
     EndpointError, what `build` raises, and an exception group of what failed while serving.
     """
+    while await _serve_once(settings, build, stop=stop):
+        LOG.info("serving anew")
+
+
+async def _serve_once(settings: Settings, build: Build[Settings], *, stop: Stop) -> bool:
+    """Serve until `stop`, or until background work asks to serve anew, which the answer tells."""
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         async with stop.interrupts_start():
@@ -148,33 +166,40 @@ async def serve(settings: Settings, build: Build[Settings], *, stop: Stop) -> No
             )
             plugin = await stack.enter_async_context(build(settings, metrics))
             readiness = await stack.enter_async_context(contextlib.aclosing(Readiness(plugin.ready)))
-            await stack.enter_async_context(_rpc_server(settings, place, plugin, readiness, metrics))
+            await stack.enter_async_context(_rpc_server(settings, place, plugin, metrics))
             tasks = dict(plugin.tasks)
             if plugin.registration is not None:
-                tasks["kubelet registration"] = await _register(settings, plugin.registration, metrics, stack)
-        health.readiness = readiness
+                registrar = _registrar(settings, plugin.registration, metrics)
+                tasks["kubelet registration"] = (await stack.enter_async_context(registrar)).keep
+        health.begin(readiness, place, plugin.registration)
         stack.callback(health.stop)
         LOG.info("ready to serve")
-        await _keep_running(tasks, stop)
+        return await _keep_running(tasks, stop)
 
 
-async def _keep_running(tasks: Mapping[str, Callable[[], Coroutine[Any, Any, None]]], stop: Stop) -> None:
-    async with asyncio.TaskGroup() as group:
-        running = [group.create_task(task(), name=name) for name, task in tasks.items()]
-        await stop.wait()
-        LOG.info("asked to end")
-        for task in running:
-            task.cancel()
+async def _keep_running(tasks: Mapping[str, Task], stop: Stop) -> bool:
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(task(), name=name) for name, task in tasks.items()]
+            await stop.wait()
+            LOG.info("asked to end")
+            for task in running:
+                task.cancel()
+    except ExceptionGroup as failed:
+        _, others = failed.split(ServeAnewError)
+        if others is not None:
+            raise
+        return True
+    return False
 
 
 def _rpc_server(
     settings: ShellSettings,
     place: SocketFile | TcpEndpoint,
     plugin: Plugin,
-    readiness: Readiness,
     metrics: Metrics,
 ) -> RpcServer:
-    identity = Identity(capabilities=plugin.capabilities, readiness=readiness)
+    identity = Identity(capabilities=plugin.capabilities)
 
     def add_identity(server: grpc.aio.Server) -> None:
         csi_pb2_grpc.add_IdentityServicer_to_server(identity, server)
@@ -187,42 +212,56 @@ def _rpc_server(
     )
 
 
-async def _register(
-    settings: ShellSettings, registration: Registration, metrics: Metrics, stack: AsyncExitStack
-) -> Callable[[], Coroutine[Any, Any, None]]:
-    servicer = RegistrationServicer(registration)
-    wait_s = REGISTRATION_GRACE_S + ROLLBACK_S
-    server = RpcServer(
-        await stack.enter_async_context(claimed(UnixEndpoint(registration.socket), wait_s=wait_s)),
-        [lambda rpc: pluginregistration_pb2_grpc.add_RegistrationServicer_to_server(servicer, rpc)],
-        Interceptor(metrics=metrics, default_limit_s=settings.call_limit_s),
-        grace_s=REGISTRATION_GRACE_S,
-    )
-    await stack.enter_async_context(server)
-    return servicer.wait_refused
+def _registrar(settings: ShellSettings, registration: Registration, metrics: Metrics) -> Registrar:
+    def make_server(place: SocketFile) -> RpcServer:
+        return RpcServer(
+            place,
+            [
+                lambda rpc: pluginregistration_pb2_grpc.add_RegistrationServicer_to_server(
+                    RegistrationServicer(registration), rpc
+                )
+            ],
+            Interceptor(metrics=metrics, default_limit_s=settings.call_limit_s),
+            grace_s=REGISTRATION_GRACE_S,
+        )
+
+    return Registrar(registration, make_server)
 
 
 class _Health:
-    """The pages of the health server. `readiness` is unset while the program starts and while it ends."""
+    """The pages of the health server. Not ready while the program starts and while it ends."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self.readiness: Readiness | None = None
+        self._readiness: Readiness | None = None
+        self._place: SocketFile | TcpEndpoint | None = None
+        self._registration: Registration | None = None
+
+    def begin(self, readiness: Readiness, place: SocketFile | TcpEndpoint, registration: Registration | None) -> None:
+        """Tell how the program is from now on."""
+        self._readiness, self._place, self._registration = readiness, place, registration
 
     def stop(self) -> None:
         """Be not ready from now on."""
-        self.readiness = None
+        self._readiness = self._place = self._registration = None
 
     async def live(self) -> Answer:
-        """Say that this process serves; nothing outside of it is asked."""
+        """Say that this process serves; nothing outside of it is asked.
+
+        One that has lost its socket serves nobody, and only a new start gives it another one.
+        """
+        if isinstance(self._place, SocketFile) and not self._place.is_present():
+            return Answer(503, f"the socket {self._place.path} is gone; this process has to start anew\n".encode())
         return Answer(200, b"ok\n")
 
     async def ready(self) -> Answer:
         """Say whether the plugin can do its work."""
-        if self.readiness is None:
+        if self._readiness is None:
             return Answer(503, b"starting or ending\n")
         deadline = asyncio.get_running_loop().time() + READY_LIMIT_S
-        problem = await self.readiness.problem(deadline=deadline)
+        problem = await self._readiness.problem(deadline=deadline)
+        if not problem and self._registration is not None:
+            problem = self._registration.problem
         return Answer(503, f"{problem}\n".encode()) if problem else Answer(200, b"ok\n")
 
     async def metrics(self) -> Answer:

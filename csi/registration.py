@@ -1,17 +1,17 @@
 """Registration with the kubelet, plugin registration v1: this process answers the kubelet itself, without a sidecar.
 
-The kubelet watches a folder for sockets, asks each what it is, and tells it what came of it.
+The kubelet watches a folder for sockets, asks each what it is, and tells it what came of it; when it starts, it asks
+those that are there. Here is what it is told and what it said; the life of our socket is `csi.registrar`.
 """
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
 
-from csi.identity import DRIVER_NAME
+from csi.driver import DRIVER_NAME
 from csi.pb import pluginregistration_pb2, pluginregistration_pb2_grpc
 
 LOG = logging.getLogger("csi.registration")
@@ -24,25 +24,85 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class RegistrationError(Exception):
-    """The kubelet refused the plugin; the text is the kubelet's reason."""
+    """The plugin cannot be registered as long as this process lives; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
 class Registration:
-    """Where to register, and what the kubelet is told."""
+    """Where to register, what the kubelet is told, and what it last said."""
 
-    socket: Path
-    """Our socket in the kubelet's plugin registry folder."""
-    endpoint: Path
-    """The CSI socket as the kubelet sees it, which is another path than ours when we run in a container."""
+    def __init__(self, *, socket: Path, endpoint: Path) -> None:
+        """`socket`: ours in the kubelet's plugin registry folder; `endpoint`: the CSI socket as the kubelet sees it.
+
+        That one is another path than ours when we run in a container.
+        """
+        self.socket = socket
+        self.endpoint = endpoint
+        self._problem = "the kubelet has not registered this plugin yet"
+        self._times = 0
+        self._refusals = 0
+        self._is_renewal_wanted = False
+        self._news = asyncio.Event()
+
+    @property
+    def problem(self) -> str:
+        """Why the kubelet does not use this plugin; empty when it does."""
+        return self._problem
+
+    @property
+    def refusals(self) -> int:
+        """How often the kubelet has refused the plugin since it last registered it."""
+        return self._refusals
+
+    def note_registered(self) -> None:
+        """Take note that the kubelet uses this plugin."""
+        LOG.info("registered with the kubelet")
+        self._problem = ""
+        self._times += 1
+        self._refusals = 0
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def note_refused(self, reason: str) -> None:
+        """Take note that the kubelet does not want this plugin as it is."""
+        self._problem = f"the kubelet refused to register {DRIVER_NAME}: {reason or 'it gave no reason'}"
+        self._refusals += 1
+        LOG.warning("%s; it is offered the plugin again", self._problem)
+
+    def note_unserved(self, why: str) -> None:
+        """Take note that the kubelet finds no socket of ours."""
+        problem = f"the kubelet cannot find this plugin: {why}"
+        if problem != self._problem:
+            LOG.warning(problem)
+        self._problem = problem
+
+    def note_served(self) -> None:
+        """Take note that the kubelet finds our socket, and has to ask."""
+        self._problem = "the kubelet has not registered this plugin yet"
+
+    def renew(self) -> None:
+        """Have the kubelet register the plugin again: it then asks anew what NodeGetInfo tells."""
+        self._is_renewal_wanted = True
+
+    def take_renewal(self) -> bool:
+        """Say whether a renewal was asked for since this was last called."""
+        wanted, self._is_renewal_wanted = self._is_renewal_wanted, False
+        return wanted
+
+    async def wait_registered(self, *, after: int = 0) -> int:
+        """Wait until the kubelet has registered the plugin more than `after` times; gives how often it has.
+
+        More than once: the kubelet was started anew, or the plugin was offered again.
+        """
+        while self._times <= after:
+            await self._news.wait()
+        return self._times
 
 
 class RegistrationServicer(pluginregistration_pb2_grpc.RegistrationServicer):
-    """Answers the kubelet, and keeps a refusal for `wait_refused`."""
+    """Answers the kubelet, and notes what it says."""
 
     def __init__(self, registration: Registration) -> None:
         self._registration = registration
-        self._refusal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def GetInfo(  # noqa: N802
         self, request: pluginregistration_pb2.InfoRequest, context: Context
@@ -62,15 +122,7 @@ class RegistrationServicer(pluginregistration_pb2_grpc.RegistrationServicer):
         """Take note of what came of the registration."""
         del context
         if request.plugin_registered:
-            LOG.info("registered with the kubelet")
-        elif not self._refusal.done():
-            self._refusal.set_result(request.error or "no reason given")
+            self._registration.note_registered()
+        else:
+            self._registration.note_refused(request.error)
         return pluginregistration_pb2.RegistrationStatusResponse()
-
-    async def wait_refused(self) -> None:
-        """Wait for ever, unless the kubelet refuses; then raise RegistrationError.
-
-        The program ends on it, because the kubelet asks again only when the socket appears anew.
-        """
-        reason = await self._refusal
-        raise RegistrationError(f"the kubelet refused to register {DRIVER_NAME}: {reason}")

@@ -1,4 +1,4 @@
-"""The node program: puts the parts together and runs them. Entry point `tc-csi-node`.
+"""The node plugin: puts the parts together and runs them, as `tc-csi-node serve`.
 
 The one place that knows which class stands behind which port. Not here: any behaviour.
 """
@@ -7,7 +7,7 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,14 +15,16 @@ from pathlib import Path
 
 import grpc.aio
 
-from csi.identity import DRIVER_NAME, PLUGIN_CAPABILITIES
+from csi.driver import DRIVER_NAME
+from csi.identity import PLUGIN_CAPABILITIES
 from csi.locks import KeyLocks
 from csi.metrics import Metrics
 from csi.pb import csi_pb2_grpc
-from csi.program import Plugin
+from csi.program import Plugin, Task
 from csi.program import main as run_program
 from csi.registration import Registration
 from csi.server import ROLLBACK_S
+from node.command import PROGRAM
 from node.commands import DEFAULT_PATH, HostRunner
 from node.devices import Devices
 from node.evidence import Evidence
@@ -31,7 +33,9 @@ from node.filesystems import FileSystems
 from node.health import StorageHealth, VolumeHealth
 from node.identity import NodeIdentities
 from node.kernel import HostKernel
-from node.kube import in_cluster
+from node.kube.api import KubeApi, in_cluster
+from node.kube.csi_nodes import KubeCsiNodes
+from node.kube.nodes import KubeNodes
 from node.limits import VolumeLimit
 from node.mounts import Mounts
 from node.ports import DiskEvents, Kernel, Observer, Runner
@@ -42,17 +46,23 @@ from node.release import Release
 from node.servicer import NodeParts, NodeServicer
 from node.settings import PLUGIN_DIR, STAGING_DIR, NodeSettings
 from node.stage import Staging
+from node.startup_taint import StartupTaint
 from node.state import VolumeRecords, read_boot_id
 from node.territory import Territory
 from node.uevents import KernelDiskEvents
 from node.unstage import Unstaging
+from node.zone_watch import ZoneWatch
 
-PROGRAM = "tc-csi-node"
 DISK_THREADS = 64
 """Blocking calls at once. Each that hangs on a dead disk keeps one; threads are only made when they are needed."""
+ZONES = "VOLUME_ACCESSIBILITY_CONSTRAINTS"
+"""What a driver announces whose volumes cannot be reached from everywhere."""
 HANDOVER_S = 5.0
 """Beyond the time that another process of this program takes to end its calls."""
-SUMMARY = f"The node plugin of the CSI driver {DRIVER_NAME}. `{PROGRAM} doctor` checks this host and says what to do."
+SUMMARY = (
+    f"The node plugin of the CSI driver {DRIVER_NAME}. `{PROGRAM} doctor` checks this host and says what to do; "
+    f"`{PROGRAM} pre-stop` is for the preStop hook."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,13 +241,19 @@ def _verbs(settings: NodeSettings, ground: _Ground) -> tuple[Staging, Unstaging,
     return staging, unstaging, publishing
 
 
+def cluster_of(settings: NodeSettings) -> KubeApi | None:
+    """Give the API of this node's cluster; None when this is no pod, or the Node is not known by name."""
+    return in_cluster(os.environ) if settings.node_name else None
+
+
 def identities_of(settings: NodeSettings, root: Path = Path("/")) -> NodeIdentities:
     """Give the sources of this node's identity, the cluster's API among them where this is a pod."""
+    api = cluster_of(settings)
     return NodeIdentities(
         node_id=settings.node_id,
         zone=settings.zone,
         node_name=settings.node_name,
-        nodes=in_cluster(os.environ) if settings.node_name else None,
+        nodes=KubeNodes(api) if api is not None else None,
         use_dmi=settings.use_dmi,
         root=root,
     )
@@ -306,12 +322,34 @@ async def build(settings: NodeSettings, metrics: Metrics) -> AsyncIterator[Plugi
         async def ready(*, deadline: float) -> None:
             await assembly.parts.identities.check(deadline=deadline)
 
+        registration = _registration(settings)
         yield Plugin(
             services=[add_node],
             capabilities=[PLUGIN_CAPABILITIES[name] for name in settings.plugin_capabilities],
             ready=ready,
-            registration=_registration(settings),
+            registration=registration,
+            tasks=_tasks(settings, assembly.parts.identities, registration),
         )
+
+
+def _tasks(settings: NodeSettings, identities: NodeIdentities, registration: Registration | None) -> dict[str, Task]:
+    """Give the work that the cluster needs of this node beside calls."""
+    tasks: dict[str, Task] = {}
+    api = cluster_of(settings)
+    if api is None:
+        return tasks
+    if settings.startup_taint:
+        taint = StartupTaint(
+            nodes=KubeNodes(api),
+            csi_nodes=KubeCsiNodes(api),
+            node_name=settings.node_name,
+            key=settings.startup_taint,
+        )
+        tasks["startup taint"] = lambda: taint.run(registration)
+    if registration is not None and ZONES in settings.plugin_capabilities:
+        watch = ZoneWatch(identities)
+        tasks["zone"] = lambda: watch.run(registration)
+    return tasks
 
 
 @asynccontextmanager
@@ -336,14 +374,9 @@ def _registration(settings: NodeSettings) -> Registration | None:
     )
 
 
-def main() -> int:
-    """Run the program with the process's arguments and give its exit code."""
-    words = sys.argv[1:]
-    if words[:1] == ["doctor"]:
-        # Loaded here, because a serving process has no use for it.
-        from node import doctor  # noqa: PLC0415
-
-        return doctor.main(f"{PROGRAM} doctor", words[1:])
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve with the process's arguments, or those given, and give the exit code; the word `serve` may stand first."""
+    words = list(sys.argv[1:] if argv is None else argv)
     return run_program(PROGRAM, SUMMARY, NodeSettings, build, words[1:] if words[:1] == ["serve"] else words)
 
 

@@ -13,11 +13,16 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 
+from csi.driver import DRIVER_NAME
 from csi.errors import CsiError
 from csi.logs import LogLevel, configure_logging
 from csi.settings import SettingsError, help_text, read_settings
-from node.app import Host, devices_of, identities_of, this_host
+from node.app import Host, cluster_of, devices_of, identities_of, this_host
 from node.health import BASE_TOOLS, TOOLS
+from node.kube.api import KubeApi
+from node.kube.attachments import KubeAttachments
+from node.kube.csi_nodes import KubeCsiNodes
+from node.kube.nodes import KubeNodes
 from node.model import Device, FsType
 from node.ports import SilentObserver
 from node.settings import NodeSettings
@@ -68,6 +73,7 @@ class Doctor:
             ("kubelet folder", self._kubelet_dir),
             ("state folder", self._state_dir),
             ("node identity", self._identity),
+            ("cluster", self._cluster),
         )
         rows: list[Row] = []
         for name, check in checks:
@@ -182,6 +188,38 @@ class Doctor:
             Row("node identity", Verdict.OK, f"{found.node_id} (from {found.node_id_source})"),
             Row("zone", Verdict.OK, zone, "" if found.zone else "set --zone if the platform has zones"),
         ]
+
+    async def _cluster(self) -> list[Row]:
+        api = cluster_of(self._settings)
+        if api is None:
+            return [Row("cluster", Verdict.OK, "not asked: this is no pod, or --node-name is not given")]
+        name, deadline = self._settings.node_name, asyncio.get_running_loop().time() + LIMIT_S
+        node = await KubeNodes(api).get(name, deadline=deadline)
+        count = await KubeCsiNodes(api).allocatable(name, DRIVER_NAME, deadline=deadline)
+        rows = [
+            Row("CSINode", Verdict.OK, f"{DRIVER_NAME} with {count} volumes")
+            if count is not None
+            else Row(
+                "CSINode",
+                Verdict.WARNING,
+                f"{DRIVER_NAME} is not in it with a count",
+                "the kubelet has not registered the plugin: see its /readyz, then the kubelet's log",
+            )
+        ]
+        if self._settings.startup_taint and node.has_taint(self._settings.startup_taint):
+            seen = f"node {name} still has {self._settings.startup_taint}"
+            advice = "the plugin takes it away once CSINode has the count; its role needs `patch` on nodes"
+            rows.append(Row("startup taint", Verdict.WARNING, seen, advice))
+        return [*rows, await self._attachments(api, deadline)]
+
+    async def _attachments(self, api: KubeApi, deadline: float) -> Row:
+        try:
+            found = await KubeAttachments(api).of_node(self._settings.node_name, DRIVER_NAME, deadline=deadline)
+        except CsiError as error:
+            return Row(
+                "VolumeAttachments", Verdict.WARNING, error.message, "without it a drain does not wait for volumes"
+            )
+        return Row("VolumeAttachments", Verdict.OK, f"{len(found)} of this node")
 
     def _mount_line(self, path: Path) -> list[str] | None:
         """Give the words of the mount table's line for the mount that holds a path."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from csi.errors import CsiError, ErrorKind
 from csi.validate import MAX_NODE_ID_BYTES
-from node.kube import UNINITIALIZED_TAINT, NodeObject
+from node.kube.nodes import UNINITIALIZED_TAINT, NodeObject
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ INSTANCE_DATA = Path("run/cloud-init/instance-data.json")
 DMI_UUID = Path("sys/class/dmi/id/product_uuid")
 KUBE_LIMIT_S = 5.0
 """Of each question to the cluster's API."""
+ZONE_PAUSE_S = 10.0
+"""How long an answer without a zone holds: kubelets ask every few seconds, in clusters without zones for ever."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PLACEHOLDER_UUIDS = frozenset(
@@ -52,7 +54,7 @@ class NodeIdentity:
 
 
 class NodeObjects(Protocol):
-    """Reads Node objects; `kube.KubeNodes`."""
+    """Reads Node objects; `kube.nodes.KubeNodes`."""
 
     async def get(self, name: str, *, deadline: float) -> NodeObject:
         """Read one Node. Raises CsiError."""
@@ -76,6 +78,7 @@ class NodeIdentities:
         use_dmi: bool = False,
         root: Path = Path("/"),
         host_name: Callable[[], str] = socket.gethostname,
+        zone_pause_s: float = ZONE_PAUSE_S,
     ) -> None:
         """Take the sources.
 
@@ -89,6 +92,8 @@ class NodeIdentities:
         self._use_dmi = use_dmi
         self._root = root
         self._host_name = host_name
+        self._zone_pause_s = zone_pause_s
+        self._asked_at = 0.0
         self._known: NodeIdentity | None = None
         self._asking = asyncio.Lock()
 
@@ -100,9 +105,11 @@ class NodeIdentities:
         deadline.
         """
         async with asyncio.timeout_at(deadline), self._asking:
-            # A zone may still be given to the Node; an answer without one holds for one question only.
-            if self._known is None or not self._known.zone:
+            now = asyncio.get_running_loop().time()
+            # A zone may still be given to the Node.
+            if self._known is None or (not self._known.zone and now >= self._asked_at + self._zone_pause_s):
                 found = await self._ask(deadline)
+                self._asked_at = now
                 if found != self._known:
                     _LOG.info(
                         "this node is %s (from %s), zone %s (from %s)",
@@ -133,7 +140,7 @@ class NodeIdentities:
 
     async def _node_object(self, deadline: float) -> NodeObject:
         if self._nodes is None or not self._node_name:
-            return NodeObject("", "")
+            return NodeObject()
         until = min(deadline, asyncio.get_running_loop().time() + KUBE_LIMIT_S)
         try:
             node = await self._nodes.get(self._node_name, deadline=until)
@@ -146,7 +153,7 @@ class NodeIdentities:
                 ) from error
             # A refusal stays one; the other sources name the same instance, so it is not worth not starting.
             _LOG.warning("the Node object cannot be read, going on without it: %s", error.message)
-            return NodeObject("", "")
+            return NodeObject()
         if node.is_uninitialized:
             raise CsiError(
                 ErrorKind.UNKNOWN_OUTCOME,

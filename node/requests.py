@@ -59,7 +59,8 @@ def read_publish(request: csi_pb2.NodePublishVolumeRequest) -> PublishRequest:
     if not request.staging_target_path:
         raise CsiError(
             ErrorKind.PRECONDITION,
-            "staging_target_path is missing; this driver stages volumes (STAGE_UNSTAGE_VOLUME), so it is needed",
+            "staging_target_path is missing; this driver stages volumes (STAGE_UNSTAGE_VOLUME), so it is needed. A "
+            "volume that is written in a pod (`csi:`) has none and cannot be had: use `ephemeral.volumeClaimTemplate`",
         )
     staging_path = absolute_path(request.staging_target_path, "staging_target_path")
     if target_path == staging_path or target_path.startswith(staging_path + "/"):

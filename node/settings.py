@@ -4,12 +4,14 @@ Not here: reading (`csi.settings`), and what both programs can be told (`ShellSe
 """
 # ruff: noqa: RUF009 - the calls in the dataclass declare fields
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from csi.driver import DRIVER_NAME
 from csi.endpoint import Endpoint, UnixEndpoint
-from csi.identity import DRIVER_NAME, PLUGIN_CAPABILITIES
+from csi.identity import PLUGIN_CAPABILITIES
 from csi.kinds import DURATION, ENDPOINT, PATH, SWITCH, TEXT, WORDS, OptionKind, whole_number
 from csi.settings import ShellSettings, option
 from csi.validate import MAX_NODE_ID_BYTES
@@ -27,6 +29,10 @@ EXTENDED_PLUGIN_CAPABILITIES = (
     "ONLINE",
 )
 """What the controller announces on a platform of the extended tier; on a strict one it is CONTROLLER_SERVICE alone."""
+
+_TAINT_KEY = re.compile(
+    r"([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+)
 
 _OPTIONAL_PATH: OptionKind[Path | None] = OptionKind("path", PATH.parse)
 
@@ -48,6 +54,12 @@ class NodeSettings(ShellSettings):
     )
     node_name: str = option(
         TEXT, "Name of this host's Node object; with it the Node is read for its providerID and zone.", default=""
+    )
+    startup_taint: str = option(
+        TEXT,
+        "Key of a taint that this host's Node may be born with. It is taken away when the CSINode object says how many "
+        "volumes the node takes; needs --node-name. Empty: no taint is ever touched.",
+        default=f"{DRIVER_NAME}/agent-not-ready",
     )
     zone: str = option(TEXT, "Zone of this node. Empty: from the Node's label or cloud-init.", default="")
     use_dmi: bool = option(
@@ -108,6 +120,8 @@ class NodeSettings(ShellSettings):
             found.append(
                 f"--plugin-capabilities: unknown {', '.join(unknown)[:120]}; known {', '.join(PLUGIN_CAPABILITIES)}"
             )
+        if self.startup_taint and not _TAINT_KEY.fullmatch(self.startup_taint):
+            found.append(f"--startup-taint is {self.startup_taint[:80]!r}, which cannot be the key of a taint")
         if self.registration_dir is not None and not isinstance(self.endpoint, UnixEndpoint):
             found.append(f"--registration-dir needs a unix:// --endpoint, not {self.endpoint}")
         return found

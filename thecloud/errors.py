@@ -3,7 +3,8 @@
 PlatformError
 ├── NotSent             nothing reached the platform: connection refused, no free connection, bad address
 │   ├── DeadlineExceeded    the caller's time ran out before anything was sent
-│   └── KeyUnusable         there is no API key to send
+│   ├── KeyUnusable         there is no API key to send
+│   └── Untrusted           nobody who is trusted here vouches for the platform's certificate
 ├── Unsupported         the platform does not offer what the call needs; nothing was sent
 ├── Unauthorized        the platform refuses the API key; says nothing about any object
 ├── RateLimited         too many requests; refused before anything was done
@@ -90,6 +91,12 @@ class KeyUnusable(NotSent):
     """There is no API key to send: its file cannot be read, is empty, or holds something that is no key."""
 
     outcome = "no_key"
+
+
+class Untrusted(NotSent):
+    """The certificate that the other side showed is not vouched for by an authority that is trusted here."""
+
+    outcome = "untrusted"
 
 
 class Unsupported(PlatformError):

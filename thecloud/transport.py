@@ -16,9 +16,18 @@ from uuid import uuid4
 
 import msgspec
 
+from thecloud import below
 from thecloud.call import Answer, Call
 from thecloud.credentials import KeySource
-from thecloud.errors import DeadlineExceeded, NotSent, PlatformError, UnknownOutcome, error_of_answer, hide
+from thecloud.errors import (
+    DeadlineExceeded,
+    NotSent,
+    PlatformError,
+    UnknownOutcome,
+    Untrusted,
+    error_of_answer,
+    hide,
+)
 from thecloud.lean_httpx import httpx
 from thecloud.settings import PlatformSettings
 
@@ -183,7 +192,7 @@ class HttpExchange:
         except TimeoutError as error:
             raise self._late(call, request_id, progress) from error
         except _LIBRARY_ERRORS as error:
-            raise _below_http(call, request_id, progress, error, key) from error
+            raise _below_http(call, request_id, progress, error, key=key, base_url=self._settings.base_url) from error
         request_id = answer_headers.get("X-Request-ID", request_id)
         if httpx.codes.is_success(status):
             return Answer(status, body, request_id)
@@ -238,19 +247,28 @@ class HttpExchange:
         is_last_moment = asyncio.get_running_loop().time() >= call.deadline
         if progress.has_left is False:
             kind = DeadlineExceeded if is_last_moment else NotSent
-            return kind("no connection in time", request_id=request_id, method=call.method, route=call.route)
+            why = f"{self._settings.base_url} cannot be reached: no connection in time"
+            return kind(why, method=call.method, route=call.route)
         why = "no answer by the caller's deadline" if is_last_moment else "no answer in the time of one attempt"
         return UnknownOutcome(why, request_id=request_id, method=call.method, route=call.route)
 
 
-def _below_http(call: Call, request_id: str, progress: _Progress, error: Exception, key: str) -> PlatformError:
+def _below_http(
+    call: Call, request_id: str, progress: _Progress, error: Exception, *, key: str, base_url: str
+) -> PlatformError:
     kind = class_of_library_error(type(error))
     if progress.has_left is not None:
         # The connection knows better than the name of the error.
         kind = UnknownOutcome if progress.has_left else NotSent
     # The library quotes what it could not read, and a server may have sent anything.
-    text = " ".join(hide(str(error), key).split()) or "no further words"
-    return kind(f"{type(error).__name__}: {text}", request_id=request_id, method=call.method, route=call.route)
+    text = hide(below.reason(error), key)
+    if kind is NotSent:
+        text = f"{base_url} cannot be reached: {text}"
+        if problem := below.certificate_problem(error):
+            kind, text = Untrusted, f"the certificate that {base_url} shows is not trusted: {problem}"
+    # The platform does not know a request that never reached it, and its id would make each repetition look new.
+    known_as = "" if issubclass(kind, NotSent) else request_id
+    return kind(text, request_id=known_as, method=call.method, route=call.route)
 
 
 def class_of_library_error(kind: type[BaseException]) -> type[PlatformError]:

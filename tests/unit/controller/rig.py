@@ -24,7 +24,6 @@ from csi.interceptor import Interceptor
 from csi.metrics import Metrics
 from csi.pb import csi_pb2 as pb
 from csi.pb import csi_pb2_grpc as rpc
-from csi.readiness import Readiness, always_ready
 from csi.server import RpcServer
 from tests.support.devcloud import RunningCloud, devcloud_app
 from thecloud.client import Client
@@ -176,8 +175,7 @@ async def restarted(cloud: RunningCloud, *, clock: Callable[[], float] | None = 
     async with open_client(cloud, gate) as client:
         rules = wire_rules(open_cloud(client, relist_pause_s=0.0), OURS, absence_confirm_s=0.01, clock=clock)
         async with (
-            contextlib.aclosing(Readiness(always_ready)) as readiness,
-            _server(rules, readiness, await features_of(client)) as server,
+            _server(rules, await features_of(client)) as server,
             grpc.aio.insecure_channel(server.endpoint.authority) as channel,  # type: ignore[union-attr]
         ):
             yield Rig(
@@ -208,10 +206,10 @@ async def features_of(client: Client) -> frozenset[str]:
     return (await client.features(asyncio.get_running_loop().time() + LIMIT_S)).names
 
 
-def _server(rules: Rules, readiness: Readiness, features: frozenset[str]) -> RpcServer:
-    controller = ControllerServicer(rules, default_s=LIMIT_S)
-    groups = GroupControllerServicer(rules, default_s=LIMIT_S)
-    identity = Identity(capabilities=plugin_capabilities(features), readiness=readiness)
+def _server(rules: Rules, features: frozenset[str]) -> RpcServer:
+    controller = ControllerServicer(rules, announced=features, default_s=LIMIT_S)
+    groups = GroupControllerServicer(rules, announced=features, default_s=LIMIT_S)
+    identity = Identity(capabilities=plugin_capabilities(features))
     return RpcServer(
         TcpEndpoint("127.0.0.1", 0),
         [

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from controller import access
-from controller.app import await_features, build, main
+from controller.app import build, first_features, main, watch_features
+from controller.features import ASSUMED
 from controller.platform import PlatformOffer
 from controller.settings import ControllerSettings
 from csi.errors import CsiError, ErrorKind
 from csi.metrics import Metrics
 from csi.pb import csi_pb2 as pb
+from csi.program import ServeAnewError
 from csi.settings import read_settings
 from devcloud.faults import Fault, Kind
 from tests.support.devcloud import RunningCloud, devcloud_app
@@ -31,14 +33,70 @@ def settings(**environ: str) -> ControllerSettings:
     return read_settings(ControllerSettings, [], good | environ)
 
 
-async def test_a_platform_that_is_away_at_the_start_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+async def test_what_the_platform_offers_is_announced(tmp_path: Path):
     async with devcloud_app(tmp_path) as cloud, open_client(cloud) as client:
-        cloud.faults.add(Fault(Kind.NOT_FOUND_PLAIN, "GET", "/instance-types"))
-        cloud.faults.add(Fault(Kind.UNAUTHORIZED, "GET", "/capabilities", count=8))
+        assert await first_features(PlatformOffer(client)) == await features_of(client)
+
+
+async def test_a_platform_that_is_away_at_the_start_is_no_reason_to_be_silent(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    async with devcloud_app(tmp_path, tier="strict") as cloud, open_client(cloud) as client:
+        cloud.faults.add(Fault(Kind.UNAUTHORIZED, "GET", "/instance-types", count=3))
         with caplog.at_level(logging.WARNING):
-            features = await await_features(PlatformOffer(client), pause_s=0.0)
-        assert features == await features_of(client)
-        assert "asking again" in caplog.text
+            assert await first_features(PlatformOffer(client)) == ASSUMED
+        assert "refuses the API key" in caplog.text
+
+
+class ToldOffer(PlatformOffer):
+    """Tells when the platform has answered at last."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self.answered = asyncio.Event()
+
+    async def features(self, *, deadline: float) -> frozenset[str]:
+        found = await super().features(deadline=deadline)
+        self.answered.set()
+        return found
+
+
+@pytest.mark.parametrize("tier", ["extended", "strict"])
+async def test_what_was_announced_wrongly_is_announced_anew_as_soon_as_the_platform_answers(tmp_path: Path, tier: str):
+    async with devcloud_app(tmp_path, tier=tier) as cloud, open_client(cloud) as client:
+        cloud.faults.add(Fault(Kind.UNAUTHORIZED, count=6))
+        offer = ToldOffer(client)
+        watching = asyncio.create_task(watch_features(offer, ASSUMED, pause_s=0.001))
+        await offer.answered.wait()
+        if tier == "strict":
+            with pytest.raises(ServeAnewError):
+                await watching
+        else:
+            # All of it is offered, as was assumed.
+            await asyncio.wait({watching}, timeout=0.05)
+            assert not watching.done()
+            watching.cancel()
+
+
+async def test_a_platform_that_gained_an_ability_is_announced_anew(tmp_path: Path):
+    async with devcloud_app(tmp_path) as cloud, open_client(cloud) as client:
+        less = (await features_of(client)) - {"volume.resize"}
+        with pytest.raises(ServeAnewError):
+            await watch_features(PlatformOffer(client), less)
+
+
+async def test_calls_and_readiness_say_what_is_wrong_while_the_platform_refuses_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with devcloud_app(tmp_path) as cloud:
+        monkeypatch.setattr(access, "Client", lambda given, **options: _through(cloud, options))
+        cloud.faults.add(Fault(Kind.UNAUTHORIZED, count=None))
+        async with build(settings(), Metrics()) as plugin:
+            assert pb.PluginCapability.Service.GROUP_CONTROLLER_SERVICE in {
+                one.service.type for one in plugin.capabilities
+            }
+            with pytest.raises(CsiError, match="refuses the API key"):
+                await plugin.ready(deadline=asyncio.get_running_loop().time() + 5)
 
 
 async def test_the_plugin_is_built_ready_and_counts_its_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

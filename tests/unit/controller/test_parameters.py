@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.features import MODIFY, TAGS, ZONED_CREATE
-from controller.parameters import PARAMETERS, Scope, read_changes, read_tags, read_volume_parameters
+from controller.parameters import PARAMETERS, Changes, Scope, read_changes, read_tags, read_volume_parameters
 from csi.errors import CsiError, ErrorKind
 from tests.unit.controller.outcomes import only
 
@@ -148,6 +148,23 @@ def test_snapshot_classes_know_tags_and_their_own_sidecar_keys_only():
     assert found == {"a": "1", "csi.thecloud.io/snapshot-name": "s"}
     with pytest.raises(CsiError):
         read_tags({"zone": "a"}, Scope.GROUP, ALL)
+
+
+def test_what_the_resizer_adds_to_a_change_becomes_tags_as_at_the_creation():
+    added = {
+        "csi.storage.k8s.io/pvc/name": "data",
+        "csi.storage.k8s.io/pvc/namespace": "shop",
+        "csi.storage.k8s.io/pv/name": "pvc-1",
+    }
+    assert read_changes({**added, "performanceClass": "fast"}, ALL) == Changes(
+        performance_class="fast",
+        tags={
+            "csi.thecloud.io/pvc-name": "data",
+            "csi.thecloud.io/pvc-namespace": "shop",
+            "csi.thecloud.io/pv-name": "pvc-1",
+        },
+    )
+    assert read_changes(added, NONE) == Changes()
 
 
 def test_every_row_of_the_table_says_what_it_means():

@@ -3,9 +3,9 @@ import inspect
 import pytest
 from grpc import StatusCode
 
-from controller.platform import CAUSE_OF_CONFLICT, CAUSE_OF_ERROR, cloud_error, open_cloud
+from controller.platform import CAUSE_OF_CONFLICT, CAUSE_OF_ERROR, HINT_OF_ERROR, cloud_error, open_cloud
 from controller.ports import KIND_OF_CAUSE, Cause
-from csi.errors import STATUS_OF_KIND
+from csi.codes import STATUS_OF_KIND
 from tests.unit.thecloud.scripted import VOLUME_ID, Platform, ok, soon
 from thecloud import errors
 
@@ -24,16 +24,25 @@ def test_every_error_of_the_client_has_a_cause_and_every_cause_a_kind():
     assert set(Cause) == set(CAUSE_OF_ERROR.values()) | set(CAUSE_OF_CONFLICT.values())
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CONCRETE if kind is not errors.Unauthorized])
+@pytest.mark.parametrize("kind", sorted(set(CONCRETE) - set(HINT_OF_ERROR), key=str))
 def test_a_translated_error_keeps_the_work_the_words_and_the_request(kind):
     error = cloud_error(kind("the words", request_id="r-1", method="GET", route="/volumes"), "reading volume v")
     assert error.message == "reading volume v: GET /volumes: the words (request r-1)"
 
 
-def test_a_refused_key_is_said_in_words_and_keeps_those_of_the_platform():
-    error = cloud_error(errors.Unauthorized("HTTP 403 with an empty body", request_id="r-1"), "reading volume v")
-    assert error.message.startswith("reading volume v: the platform refuses the API key")
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (errors.Unauthorized, "the platform refuses the API key"),
+        (errors.NotSent, "the platform cannot be reached"),
+        (errors.Untrusted, "the platform's certificate is not trusted"),
+    ],
+)
+def test_what_a_person_can_mend_is_said_in_words_and_keeps_those_of_the_platform(kind, words: str):
+    error = cloud_error(kind("HTTP 403 with an empty body", request_id="r-1"), "reading volume v")
+    assert error.message.startswith(f"reading volume v: {words}")
     assert error.message.endswith("HTTP 403 with an empty body (request r-1)")
+    assert STATUS_OF_KIND[error.kind] in ASKED_AGAIN
 
 
 NOTHING_SAID = (errors.UnknownOutcome, errors.NotSent, errors.Unauthorized, errors.RateLimited)

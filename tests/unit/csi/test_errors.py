@@ -1,6 +1,7 @@
 import grpc
 
-from csi.errors import STATUS_OF_KIND, CsiError, ErrorKind
+from csi.codes import STATUS_OF_KIND
+from csi.errors import CsiError, ErrorKind
 
 
 def test_every_kind_has_its_own_status() -> None:

@@ -5,32 +5,24 @@ import grpc.aio
 import pytest
 
 from csi import identity
-from csi.errors import CsiError, ErrorKind
-from csi.identity import DRIVER_NAME, PLUGIN_CAPABILITIES, Identity
+from csi.driver import DRIVER_NAME
+from csi.identity import PLUGIN_CAPABILITIES, Identity
 from csi.pb import csi_pb2, csi_pb2_grpc
-from csi.readiness import Check, Readiness, always_ready
 from tests.unit.csi.live import serving
 
 Service = csi_pb2.PluginCapability.Service
 Expansion = csi_pb2.PluginCapability.VolumeExpansion
 
 
-async def away(*, deadline: float) -> None:
-    raise CsiError(ErrorKind.UNKNOWN_OUTCOME, "the platform does not answer")
-
-
-async def ask(path: Path, method: str, request: object, check: Check = always_ready):
-    readiness = Readiness(check)
+async def ask(path: Path, method: str, request: object):
     capabilities = [PLUGIN_CAPABILITIES["CONTROLLER_SERVICE"], PLUGIN_CAPABILITIES["ONLINE"]]
-    servicer = Identity(capabilities=capabilities, readiness=readiness)
+    servicer = Identity(capabilities=capabilities)
 
     def add(server: grpc.aio.Server) -> None:
         csi_pb2_grpc.add_IdentityServicer_to_server(servicer, server)
 
     async with serving(path, [add]) as channel:
-        answer = await getattr(csi_pb2_grpc.IdentityStub(channel), method)(request)
-    await readiness.aclose()
-    return answer
+        return await getattr(csi_pb2_grpc.IdentityStub(channel), method)(request)
 
 
 async def test_the_name_is_a_domain_and_the_version_that_of_the_distribution(tmp_path: Path) -> None:
@@ -52,9 +44,3 @@ async def test_the_capabilities_are_those_that_the_program_was_given(tmp_path: P
 
 async def test_probe_says_ready(tmp_path: Path) -> None:
     assert (await ask(tmp_path / "s", "Probe", csi_pb2.ProbeRequest())).ready.value is True
-
-
-async def test_probe_answers_not_ready_instead_of_failing_because_sidecars_wait_for_that(tmp_path: Path) -> None:
-    answer = await ask(tmp_path / "s", "Probe", csi_pb2.ProbeRequest(), away)
-    assert answer.HasField("ready")
-    assert answer.ready.value is False

@@ -14,7 +14,8 @@ import grpc.aio
 import pytest
 
 from csi import deadline
-from csi.errors import STATUS_OF_KIND, CsiError, ErrorKind
+from csi.codes import STATUS_OF_KIND
+from csi.errors import CsiError, ErrorKind
 from csi.interceptor import Interceptor, failure_of
 from csi.metrics import Metrics
 from csi.pb import csi_pb2, csi_pb2_grpc

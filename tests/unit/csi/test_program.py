@@ -21,7 +21,7 @@ from csi.errors import CsiError, ErrorKind
 from csi.identity import PLUGIN_CAPABILITIES
 from csi.metrics import Metrics
 from csi.pb import csi_pb2, csi_pb2_grpc, pluginregistration_pb2, pluginregistration_pb2_grpc
-from csi.program import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Plugin, Stop, StoppedError, main, serve
+from csi.program import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Plugin, ServeAnewError, Stop, StoppedError, main, serve
 from csi.registration import Registration
 from csi.settings import ShellSettings
 from tests.unit.csi.live import channel_to, until
@@ -123,6 +123,9 @@ async def test_live_does_not_depend_on_the_platform_and_ready_does(tmp_path: Pat
     async with running(settings, building([], ready=away)):
         assert await fetch(port, "/healthz") == (200, b"ok\n")
         assert await fetch(port, "/readyz") == (503, b"the platform does not answer\n")
+        async with channel_to(tmp_path / "csi.sock") as channel:
+            # The sidecars would wait for more at their start, and no claim would learn what is wrong.
+            assert (await csi_pb2_grpc.IdentityStub(channel).Probe(csi_pb2.ProbeRequest())).ready.value
         status, body = await fetch(port, "/metrics")
         assert status == 200
         assert b"thecloud_csi_rpc_in_flight" in body
@@ -200,19 +203,69 @@ async def test_background_work_that_fails_ends_the_program(tmp_path: Path) -> No
     assert order == ["opened", "closed"]
 
 
-async def test_a_refusal_of_the_kubelet_ends_the_program(tmp_path: Path) -> None:
+async def test_a_change_of_what_is_announced_closes_everything_and_serves_again(tmp_path: Path) -> None:
+    order: list[str] = []
+    change = asyncio.Event()
+
+    async def look() -> None:
+        await change.wait()
+        change.clear()
+        raise ServeAnewError
+
+    async with running(settings_for(tmp_path), building(order, tasks={"look": look})) as task:
+        async with channel_to(tmp_path / "csi.sock") as channel:
+            await csi_pb2_grpc.IdentityStub(channel).Probe(csi_pb2.ProbeRequest())
+            states = [channel.get_state()]
+            change.set()
+            await channel.wait_for_state_change(states[0])
+        await until(lambda: len(order) == 3 and (tmp_path / "csi.sock").exists())
+        async with channel_to(tmp_path / "csi.sock") as channel:
+            await csi_pb2_grpc.IdentityStub(channel).Probe(csi_pb2.ProbeRequest(), wait_for_ready=True)
+    assert task.exception() is None
+    assert order == ["opened", "closed", "opened", "closed"]
+
+
+async def test_a_failure_beside_a_change_still_ends_the_program(tmp_path: Path) -> None:
+    async def change() -> None:
+        raise ServeAnewError
+
+    async def fail() -> None:
+        raise OSError("the socket is gone")
+
+    async with running(settings_for(tmp_path), building([], tasks={"change": change, "fail": fail})) as task:
+        with pytest.raises(ExceptionGroup):
+            await task
+
+
+async def test_ready_tells_what_the_kubelet_said_of_the_registration(tmp_path: Path) -> None:
+    port = free_port()
+    settings = settings_for(tmp_path, http_endpoint=TcpEndpoint("127.0.0.1", port))
     registration = Registration(socket=tmp_path / "reg.sock", endpoint=tmp_path / "csi.sock")
-    async with running(settings_for(tmp_path), building([], registration=registration)) as task:
+    async with running(settings, building([], registration=registration)) as task:
         await until(lambda: task.done() or registration.socket.exists())
+        assert await fetch(port, "/readyz") == (503, b"the kubelet has not registered this plugin yet\n")
         async with channel_to(registration.socket) as channel:
             stub = pluginregistration_pb2_grpc.RegistrationStub(channel)
             info = await stub.GetInfo(pluginregistration_pb2.InfoRequest())
             assert info.endpoint == str(tmp_path / "csi.sock")
             await stub.NotifyRegistrationStatus(pluginregistration_pb2.RegistrationStatus(error="no such node"))
-        with pytest.raises(ExceptionGroup) as caught:
-            await task
-    assert "no such node" in str(caught.value.exceptions[0])
+            status, body = await fetch(port, "/readyz")
+            assert (status, b"no such node" in body) == (503, True)
+            assert await fetch(port, "/healthz") == (200, b"ok\n")
+            await stub.NotifyRegistrationStatus(pluginregistration_pb2.RegistrationStatus(plugin_registered=True))
+            assert await fetch(port, "/readyz") == (200, b"ok\n")
+    assert task.exception() is None
     assert not registration.socket.exists()
+
+
+async def test_a_program_whose_socket_is_gone_is_not_alive(tmp_path: Path) -> None:
+    port = free_port()
+    settings = settings_for(tmp_path, http_endpoint=TcpEndpoint("127.0.0.1", port))
+    async with running(settings, building([])):
+        assert (await fetch(port, "/healthz"))[0] == 200
+        (tmp_path / "csi.sock").unlink()
+        status, body = await fetch(port, "/healthz")
+        assert (status, b"has to start anew" in body) == (503, True)
 
 
 async def test_a_second_instance_fails_and_the_first_goes_on(tmp_path: Path) -> None:

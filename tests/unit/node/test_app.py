@@ -93,23 +93,8 @@ def test_figures_of_the_host_reach_the_metrics() -> None:
     assert 'thecloud_csi_format_refusals_total{reason="foreign"} 1.0' in text
 
 
-@pytest.mark.parametrize(
-    ("argv", "code", "words"),
-    [
-        (["--help"], 0, "--max-volumes"),
-        (["serve", "--max-volumes", "0"], 2, "--max-volumes"),
-        (["doctor", "--help"], 0, "doctor"),
-    ],
-)
-def test_the_command_line(monkeypatch, capsys, argv: list[str], code: int, words: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["tc-csi-node", *argv])
-    assert app.main() == code
-    captured = capsys.readouterr()
-    assert words in captured.out + captured.err
-
-
 async def test_the_serving_program_loads_neither_the_doctor_nor_a_client_of_the_platform() -> None:
-    heavy = ["httpx", "thecloud", "node.doctor", "rich", "starlette"]
+    heavy = ["httpx", "thecloud", "node.doctor", "node.pre_stop", "rich", "starlette"]
     code = f"import json, sys, node.app; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()

@@ -1,14 +1,18 @@
 """The doctor sees what would keep volumes from working, says what to do, and changes nothing."""
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from node import doctor
+from node import app, doctor
 from node.app import Host
 from node.doctor import Doctor, Row, Verdict, render_json, render_table
+from node.kube.api import in_cluster
 from node.model import DeviceNumber
+from tests.support.fake_kube import FakeKube
 from tests.support.node_plugin import Plugin
 
 CAPABILITIES = "Name:\ttest\nCapEff:\t000001ffffffffff\n"
@@ -46,6 +50,39 @@ async def test_a_host_in_order_fails_nothing(patient: Plugin) -> None:
     assert "serial-1" in rows["disk vda"].seen
     assert "node-1 (from setting)" in rows["node identity"].seen
     assert all(not row.advice or row.check == "zone" for row in rows.values())
+
+
+@pytest.fixture
+def cluster(kube: FakeKube, patient: Plugin, monkeypatch: pytest.MonkeyPatch) -> FakeKube:
+    for name, value in kube.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(app, "in_cluster", partial(in_cluster, account_dir=kube.account_dir))
+    patient.settings = replace(patient.settings, node_name="n")
+    return kube
+
+
+async def test_a_node_in_order_fails_nothing_in_its_cluster(patient: Plugin, cluster: FakeKube) -> None:
+    cluster.put_node("n", labels={"topology.kubernetes.io/zone": "z1"})
+    cluster.put_csi_node("n", count=7)
+    cluster.put_attachment("csi-1", "n")
+    rows = await examine(patient)
+    assert {row.verdict for row in rows.values()} == {Verdict.OK}, rows
+    assert rows["CSINode"].seen == "csi.thecloud.io with 7 volumes"
+    assert rows["VolumeAttachments"].seen == "1 of this node"
+
+
+async def test_what_the_cluster_still_lacks_of_a_node_is_told(patient: Plugin, cluster: FakeKube) -> None:
+    cluster.put_node("n", {"key": "csi.thecloud.io/agent-not-ready", "effect": "NoSchedule"})
+    cluster.fail("GET /apis/storage.k8s.io/v1/volumeattachments", 403)
+    rows = await examine(patient)
+    for check, words in (
+        ("CSINode", "not in it with a count"),
+        ("startup taint", "still has"),
+        ("VolumeAttachments", "its role needs `list` on volumeattachments"),
+    ):
+        assert rows[check].verdict is Verdict.WARNING
+        assert words in rows[check].seen
+        assert rows[check].advice
 
 
 async def test_nothing_is_changed(patient: Plugin) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from csi.errors import CsiError, ErrorKind
 from node.identity import NodeIdentities
-from node.kube import NodeObject
+from node.kube.nodes import UNINITIALIZED_TAINT, NodeObject, Taint
 
 UUID = "4f8b1c9e-5a3d-4c6f-9b0a-1d2e3f405162"
 OTHER = "11111111-2222-4333-8444-555555555555"
@@ -20,7 +20,7 @@ class Nodes:
     def __init__(
         self, provider_id: str = "", zone: str = "", error: CsiError | None = None, *, tainted: bool = False
     ) -> None:
-        self.node = NodeObject(provider_id, zone, is_uninitialized=tainted)
+        self.node = NodeObject(provider_id, zone, (Taint(UNINITIALIZED_TAINT),) if tainted else ())
         self.error = error
         self.asked: list[str] = []
 
@@ -120,7 +120,7 @@ async def test_a_node_that_is_not_initialised_has_no_identity_yet(root: Path) ->
 
 async def test_an_answer_without_a_zone_is_asked_again_but_not_by_probes(root: Path) -> None:
     nodes = Nodes(f"thecloud://{UUID}")
-    identities = NodeIdentities(node_name="n1", nodes=nodes, root=root)
+    identities = NodeIdentities(node_name="n1", nodes=nodes, root=root, zone_pause_s=0.0)
     deadline = asyncio.get_running_loop().time() + 5
     assert (await identities.resolve(deadline=deadline)).zone == ""
     await identities.check(deadline=deadline)
@@ -128,6 +128,15 @@ async def test_an_answer_without_a_zone_is_asked_again_but_not_by_probes(root: P
     nodes.node = NodeObject(f"thecloud://{UUID}", "z1")
     assert [(await identities.resolve(deadline=deadline)).zone for _ in range(2)] == ["z1", "z1"]
     assert nodes.asked == ["n1", "n1"]
+
+
+async def test_a_kubelet_that_asks_often_does_not_make_the_cluster_answer_each_time(root: Path) -> None:
+    nodes = Nodes(f"thecloud://{UUID}")
+    identities = NodeIdentities(node_name="n1", nodes=nodes, root=root)
+    deadline = asyncio.get_running_loop().time() + 5
+    for _ in range(20):
+        assert (await identities.resolve(deadline=deadline)).node_id == UUID
+    assert nodes.asked == ["n1"]
 
 
 @pytest.mark.parametrize("instance_id", ["i-0abc", "iid-local01", "", 5, None])

@@ -154,6 +154,9 @@ async def test_publishing_without_a_staging_path_is_a_failed_precondition(plugin
     async with plugin.serve() as node:
         request = without(plugin.publish_request(), "staging_target_path")
         await refused(node.NodePublishVolume(request), Code.FAILED_PRECONDITION, "staging_target_path")
+        # A volume that is written in a pod comes without staging and without a claim.
+        request.volume_context["csi.storage.k8s.io/ephemeral"] = "true"
+        await refused(node.NodePublishVolume(request), Code.FAILED_PRECONDITION, "ephemeral.volumeClaimTemplate")
 
 
 async def test_an_unknown_volume_or_path_is_not_found_whatever_the_path_looks_like(plugin: Plugin) -> None:

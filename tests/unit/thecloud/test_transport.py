@@ -142,7 +142,10 @@ async def test_a_create_is_repeated_only_if_it_was_never_sent(error, attempts):
 )
 def test_the_connection_knows_better_than_the_name_of_the_error(has_left, error, meaning):
     call = Call(method="POST", route="/volumes", path="/volumes", deadline=0)
-    assert type(transport._below_http(call, "r1", transport._Progress(has_left), error, "key")) is meaning
+    progress = transport._Progress(has_left)
+    found = transport._below_http(call, "r1", progress, error, key="key", base_url="http://cloud.test")
+    assert type(found) is meaning
+    assert ("http://cloud.test cannot be reached" in found.message) is (meaning is NotSent)
 
 
 @virtual
@@ -261,7 +264,8 @@ async def test_the_key_is_in_no_error_no_repr_and_no_log(reply, caplog):
 def test_what_the_library_quotes_of_an_answer_does_not_show_the_key():
     call = Call(method="POST", route="/volumes", path="/volumes", deadline=0)
     quoting = httpx.RemoteProtocolError(f"illegal status line: {KEY}")
-    assert KEY not in str(transport._below_http(call, "r1", transport._Progress(None), quoting, KEY))
+    progress = transport._Progress(None)
+    assert KEY not in str(transport._below_http(call, "r1", progress, quoting, key=KEY, base_url="http://x"))
 
 
 @virtual

@@ -1,0 +1,3 @@
+"""The name that Kubernetes knows this driver by."""
+
+DRIVER_NAME = "csi.thecloud.io"

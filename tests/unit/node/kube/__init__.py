@@ -1,0 +1,1 @@
+"""What the node plugin asks the Kubernetes API."""
