@@ -21,7 +21,7 @@ from node.kube.nodes import NodeObject
 _LOG = logging.getLogger(__name__)
 
 QUESTION_LIMIT_S = 5.0
-PATIENCE_S = 12.0
+PATIENCE_S = 8.0
 """How long the cluster's API may be away before nothing more is waited for: the pod's end must not hang on it."""
 FIRST_PAUSE_S = 0.5
 LAST_PAUSE_S = 3.0
@@ -99,6 +99,7 @@ class Departure:
         self._node_name = node_name
         self._patience_s = patience_s
         self._first_pause_s = first_pause_s
+        self._until = float("inf")
 
     async def wait(self, *, limit_s: float) -> str:
         """Return when nothing has to be waited for any more, after `limit_s` at the latest; gives the outcome in words.
@@ -106,6 +107,7 @@ class Departure:
         Raises CsiError when the cluster cannot be asked.
         """
         begun = asyncio.get_running_loop().time()
+        self._until = until = begun + limit_s
         node = f"node {self._node_name}"
         reason = why_leaving(await self._ask(self._find_node))
         if not reason:
@@ -115,14 +117,15 @@ class Departure:
             return f"{node} goes away: {reason}; no volume of {DRIVER_NAME} is attached to it"
         count = len(left)
         _LOG.info("%s goes away: %s; waiting until %s detached: %s", node, reason, _are(count), _names(left))
-        pause_s, until = self._first_pause_s, begun + limit_s
+        pause_s = self._first_pause_s
         while left:
-            now = asyncio.get_running_loop().time()
-            if now >= until:
+            try:
+                async with asyncio.timeout_at(until):
+                    await asyncio.sleep(pause_s)
+                    left = await self._look_again(left)
+            except TimeoutError:
                 return f"{node} goes away, and after {limit_s:g} s {_are(len(left))} still attached: {_names(left)}"
-            await asyncio.sleep(min(pause_s, until - now))
             pause_s = min(pause_s * 1.5, LAST_PAUSE_S)
-            left = await self._look_again(left)
         seconds = asyncio.get_running_loop().time() - begun
         return f"{node} goes away, and no volume is attached to it any more; {_are(count)} gone after {seconds:.1f} s"
 
@@ -147,13 +150,17 @@ class Departure:
             pause_s = min(pause_s * 2.0, LAST_PAUSE_S)
 
     async def _find_node(self) -> NodeObject | None:
-        return await self._nodes.find(self._node_name, deadline=_soon())
+        return await self._nodes.find(self._node_name, deadline=self._soon())
 
     async def _list_attachments(self) -> tuple[Attachment, ...]:
-        return await self._attachments.of_node(self._node_name, DRIVER_NAME, deadline=_soon())
+        return await self._attachments.of_node(self._node_name, DRIVER_NAME, deadline=self._soon())
 
     async def _exists(self, name: str) -> bool:
-        return await self._attachments.exists(name, deadline=_soon())
+        return await self._attachments.exists(name, deadline=self._soon())
+
+    def _soon(self) -> float:
+        # No question may outlast the wait: the pod's end would wait for its thread.
+        return min(asyncio.get_running_loop().time() + QUESTION_LIMIT_S, self._until)
 
 
 def _names(attachments: list[Attachment]) -> str:
@@ -163,7 +170,3 @@ def _names(attachments: list[Attachment]) -> str:
 
 def _are(count: int) -> str:
     return "1 volume is" if count == 1 else f"{count} volumes are"
-
-
-def _soon() -> float:
-    return asyncio.get_running_loop().time() + QUESTION_LIMIT_S

@@ -137,11 +137,7 @@ class KubeApi:
                 f"the Kubernetes API at {self._host}:{self._port} cannot be asked for {subject.name}: {error}",
             ) from error
         if isinstance(found, _Reply) and found.status in _REFUSED:
-            raise CsiError(
-                ErrorKind.PRECONDITION,
-                f"the Kubernetes API refuses {subject.name} to this pod's service account ({found.status}); its role "
-                f"needs {subject.needs}",
-            )
+            raise _refused(subject, found.status)
         return found
 
     def _in_session(self, ask: "Callable[[_Session], Found]", limit_s: float) -> Found:
@@ -218,6 +214,17 @@ def _checked(subject: Subject, reply: _Reply) -> Json:
     if found is None:
         raise _strange(subject, reply)
     return found
+
+
+def _refused(subject: Subject, status: int) -> CsiError:
+    if status == HTTPStatus.UNAUTHORIZED:
+        text = f"the Kubernetes API does not accept this pod's token ({status}), asked for {subject.name}"
+    else:
+        text = (
+            f"the Kubernetes API refuses {subject.name} to this pod's service account ({status}); its role needs "
+            f"{subject.needs}"
+        )
+    return CsiError(ErrorKind.PRECONDITION, text)
 
 
 def _strange(subject: Subject, reply: _Reply) -> CsiError:

@@ -70,7 +70,8 @@ async def test_what_is_no_answer_is_an_error_without_the_token(
             await ask
         assert caught.value.kind is kind
         assert TOKEN not in caught.value.message
-        assert ("its role needs" in caught.value.message) is (kind is ErrorKind.PRECONDITION)
+        assert ("its role needs" in caught.value.message) is (status == 403)
+        assert ("does not accept this pod's token" in caught.value.message) is (status == 401)
 
 
 async def test_an_object_that_is_missing_is_none(kube: FakeKube, api: KubeApi) -> None:
