@@ -1,6 +1,10 @@
 """The published programs of a cluster: which module and version each comes from, and how it is built.
 
 Everything is fetched and built by the go command, without cgo, so that a program needs no library in its image.
+
+To take another version: change it here; where the tool has a folder in `gomod`, change it in that go.mod too, take over
+the replacements of versions in the module's own go.mod (for Kubernetes: each of its staging modules in
+STAGING_VERSION), and run `go mod tidy` there.
 """
 
 import json

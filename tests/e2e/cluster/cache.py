@@ -101,6 +101,7 @@ class Cache:
         async with self._only_maker(target):
             if not target.is_dir():
                 started_at = time.perf_counter()
+                self._report(f"making  {artefact.kind}/{artefact.label}")
                 await self._make(target, make)
                 self._report(f"made    {artefact.kind}/{artefact.label} in {time.perf_counter() - started_at:.1f} s")
         return target

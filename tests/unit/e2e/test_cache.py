@@ -26,7 +26,7 @@ async def test_an_artefact_is_made_once_and_found_afterwards(tmp_path: Path) -> 
     assert made == tmp_path / "kind" / "thing-0123"
     assert (made / "content").read_text() == "made"
     assert await Cache(tmp_path, report=lines.append).obtain(ARTEFACT, _refuse) == made
-    assert [line.split()[0] for line in lines] == ["made", "found"]
+    assert [line.split()[0] for line in lines] == ["making", "made", "found"]
 
 
 async def test_another_key_is_another_artefact(tmp_path: Path) -> None:
