@@ -43,6 +43,26 @@ sanity: env ## the published csi-sanity, both tiers (root)
 vm-test: env ## the node plugin in a QEMU guest, with hot-plug and power cuts (root)
 	@scripts/prepare vm && $(PY) -m pytest tests/vm --numprocesses 2 --dist loadgroup $(ARGS)
 
+.PHONY: cluster
+cluster: env ## a Kubernetes cluster with the driver, on this machine; prints how to use kubectl (root)
+	@scripts/prepare cluster && $(PY) -m tests.e2e.cluster up $(ARGS)
+
+.PHONY: cluster-down
+cluster-down: env ## remove the cluster and everything it made on this machine
+	@$(PY) -m tests.e2e.cluster down
+
+.PHONY: e2e
+e2e: env ## the driver in a cluster, as its users have it; makes the cluster and removes it (root)
+	@scripts/e2e $(ARGS)
+
+.PHONY: e2e-upstream
+e2e-upstream: env ## the storage suite of Kubernetes on the running cluster, its plain part
+	@$(PY) -m tests.e2e.upstream.run $(ARGS)
+
+.PHONY: e2e-upstream-full
+e2e-upstream-full: env ## all of it, ext4 and xfs; writes docs/conformance.md
+	@$(PY) -m tests.e2e.upstream.run --full --page --fs ext4 xfs $(ARGS)
+
 .PHONY: bench
 bench: env ## figures as JSON lines (root)
 	@scripts/prepare host bench && $(PY) -m benchmarks $(ARGS)

@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     making.set_defaults(work=up)
     verbs.add_parser("driver", help="build the driver's images anew and install them").set_defaults(work=renew)
     verbs.add_parser("down", help="remove the cluster").set_defaults(work=down)
+    verbs.add_parser("status", help="fail unless a cluster runs here").set_defaults(work=show)
     asking = verbs.add_parser("kubectl", help="kubectl against the cluster")
     asking.add_argument("words", nargs=argparse.REMAINDER)
     asking.set_defaults(work=ask)
@@ -71,6 +72,11 @@ async def renew(options: argparse.Namespace) -> None:
 async def down(options: argparse.Namespace) -> None:
     """Remove the cluster."""
     await bringup.down(options.folder, say=_say)
+
+
+async def show(options: argparse.Namespace) -> None:
+    """Tell the nodes of the running cluster."""
+    _say(await Kubectl(sites.load(options.folder)).run("get", "nodes"))
 
 
 async def ask(options: argparse.Namespace) -> None:
