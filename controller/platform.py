@@ -72,7 +72,7 @@ HINT_OF_ERROR: dict[type[errors.PlatformError], str] = {
     ),
     errors.Untrusted: (
         "the platform's certificate is not trusted; give --ca-file the authority that signed it (in the shipped "
-        "manifests `ca` in the Secret thecloud-api-credentials), or correct --platform-url"
+        "manifests `ca.crt` in the Secret thecloud-api-credentials), or correct --platform-url"
     ),
     errors.QuotaExceeded: (
         "a quota or a limit of the platform is reached; ask for less, delete what is not needed any more, or have it "
