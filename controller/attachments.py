@@ -127,7 +127,8 @@ def _full_node(node_id: str, instance_id: str, failure: CloudError) -> CsiError:
         ErrorKind.EXHAUSTED,
         f"node {node_id!r} (instance {instance_id}) takes no more volumes. Kubernetes from 1.34 on places the pod "
         "elsewhere; if this repeats, --max-volumes of its node plugin is more than the platform allows, or other disks "
-        f"take its places (--reserved-volumes). {failure.message}",
+        # The platform's own words alone: what to do about a quota is no advice here.
+        f"take its places (--reserved-volumes). {failure.__cause__ or failure.message}",
     )
 
 
