@@ -15,9 +15,10 @@ from contextlib import asynccontextmanager
 
 from controller import answers
 from controller.access import open_client
+from controller.cloud_errors import cloud_error
 from controller.features import ASSUMED, all_offered
 from controller.group_servicer import GroupControllerServicer
-from controller.platform import cloud_error, open_cloud
+from controller.platform import open_cloud
 from controller.ports import CloudError, CloudOffer
 from controller.rules import wire_rules
 from controller.servicer import ControllerServicer

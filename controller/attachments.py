@@ -59,12 +59,19 @@ class Attachments:
         self, volume_id: str, node_id: str, features: frozenset[str], *, read_only: bool, deadline: float
     ) -> Volume:
         pairs = self._guarded if _is_guarded(features) else self._careful
+
+        async def attach_to(instance_id: str) -> Volume:
+            try:
+                return await pairs.attach(volume_id, instance_id, read_only=read_only, deadline=deadline)
+            except CloudError as failure:
+                if failure.cause is Cause.QUOTA:
+                    raise _full_node(node_id, instance_id, failure) from failure
+                raise
+
         instance = await self._nodes.resolve(node_id, features=features, deadline=deadline)
         try:
-            return await pairs.attach(volume_id, instance.id, read_only=read_only, deadline=deadline)
+            return await attach_to(instance.id)
         except CloudError as failure:
-            if failure.cause is Cause.QUOTA:
-                raise _full_node(node_id, instance.id, failure) from failure
             unclear = failure
         # The listing that named the instance may be old: one of that name may have taken its place. The strict tier
         # says nothing about a missing instance; an answer that tells nothing asks for the same second look.
@@ -75,7 +82,7 @@ class Attachments:
         renewed = await self._nodes.resolve(node_id, features=features, deadline=deadline, fresh=True)
         if renewed.id == instance.id:
             raise _missing_node(node_id, unclear) if is_instance else unclear
-        return await pairs.attach(volume_id, renewed.id, read_only=read_only, deadline=deadline)
+        return await attach_to(renewed.id)
 
     async def unpublish(self, volume_id: str, node_id: str, *, deadline: float) -> None:
         """Detach a volume from the instance behind a node; an empty node id means whichever has it.
@@ -120,7 +127,8 @@ def _full_node(node_id: str, instance_id: str, failure: CloudError) -> CsiError:
         ErrorKind.EXHAUSTED,
         f"node {node_id!r} (instance {instance_id}) takes no more volumes. Kubernetes from 1.34 on places the pod "
         "elsewhere; if this repeats, --max-volumes of its node plugin is more than the platform allows, or other disks "
-        f"take its places (--reserved-volumes). {failure.message}",
+        # The platform's own words alone: what to do about a quota is no advice here.
+        f"take its places (--reserved-volumes). {failure.__cause__ or failure.message}",
     )
 
 

@@ -2,7 +2,7 @@
 
 The kubelet asks a plugin when its socket appears, and when it starts itself. So the socket has to be there as long as
 this process serves, also when the folder was made anew, and has to appear again when the kubelet shall ask again: after
-a refusal, of which kubelets before 1.36 think no more, and when NodeGetInfo would now tell something else.
+a refusal, of which older kubelets think no more, and when NodeGetInfo would now tell something else.
 """
 
 import asyncio

@@ -54,9 +54,9 @@ BAD_INPUT: tuple[BadInput, ...] = (
         PROVISIONING,
         "UNAVAILABLE",
         "…: the platform's certificate is not trusted; give --ca-file the authority that signed it (in the shipped "
-        "manifests `ca` in the Secret thecloud-api-credentials), or correct --platform-url: …: the certificate that … "
-        "shows is not trusted: …",
-        f"put the authority's certificate (PEM) into `ca` of the {CREDENTIALS}, then restart the controller",
+        "manifests `ca.crt` in the Secret thecloud-api-credentials), or correct --platform-url: …: the certificate "
+        "that … shows is not trusted: …",
+        f"put the authority's certificate (PEM) into `ca.crt` of the {CREDENTIALS}, then restart the controller",
     ),
     BadInput(
         "unknown parameter",

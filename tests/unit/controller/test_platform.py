@@ -3,7 +3,8 @@ import inspect
 import pytest
 from grpc import StatusCode
 
-from controller.platform import CAUSE_OF_CONFLICT, CAUSE_OF_ERROR, HINT_OF_ERROR, cloud_error, open_cloud
+from controller.cloud_errors import CAUSE_OF_CONFLICT, CAUSE_OF_ERROR, HINT_OF_ERROR, cloud_error
+from controller.platform import open_cloud
 from controller.ports import KIND_OF_CAUSE, Cause
 from csi.codes import STATUS_OF_KIND
 from tests.unit.thecloud.scripted import VOLUME_ID, Platform, ok, soon

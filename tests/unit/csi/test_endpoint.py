@@ -29,6 +29,8 @@ from csi.endpoint import (
         ("tcp://127.0.0.1:10000", TcpEndpoint("127.0.0.1", 10000)),
         ("tcp://localhost:0", TcpEndpoint("localhost", 0)),
         ("tcp://[::1]:65535", TcpEndpoint("::1", 65535)),
+        # As a manifest writes a pod address of either family.
+        ("tcp://[10.1.2.3]:9808", TcpEndpoint("10.1.2.3", 9808)),
     ],
 )
 def test_addresses_are_read_and_written(text: str, endpoint: UnixEndpoint | TcpEndpoint) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from functools import partial
@@ -109,6 +110,17 @@ def test_the_outcome_goes_to_the_log_of_the_containers_first_process(tmp_path: P
     with open_container_log(proc) as stream:
         stream.write("outcome\n")
     assert (proc / "1/fd/2").read_text() == "before\noutcome\n"
+
+
+def test_the_log_of_a_container_is_a_pipe(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as log, os.fdopen(writer, "wb"):
+        proc = make_proc(tmp_path, first="/usr/bin/python3", me="/usr/bin/python3")
+        (proc / "1/fd/2").unlink()
+        (proc / "1/fd/2").symlink_to(f"/proc/self/fd/{writer}")
+        with open_container_log(proc) as stream:
+            stream.write("outcome\n")
+        assert log.readline() == b"outcome\n"
 
 
 def test_another_first_process_does_not_get_our_lines(tmp_path: Path, capfd) -> None:
