@@ -177,6 +177,10 @@ class Devices:
             return ""
         try:
             file_bytes = file.stat().st_size
+        except FileNotFoundError:
+            # A deleted file would be called so by the kernel: this one lies where this machine cannot look, with the
+            # platform that presents the disk.
+            return ""
         except OSError as error:
             return f"{file} behind {device.path} cannot be read: {error.strerror}"
         if file_bytes < device.size_bytes:

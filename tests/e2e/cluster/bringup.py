@@ -22,6 +22,7 @@ CONTROL_PLANE = "cp-1"
 _NODE_MEMORY_MIB = 6144
 _KUBEADM_S = 240.0
 _READY_S = 120.0
+_WATCHERS = 8192
 _SOCKET_LOOKS = 150
 _CA_HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _TOKEN_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -51,6 +52,7 @@ async def up(folder: Path, assets: Assets, shape: Shape, *, say: Say) -> Site:
     def step(text: str) -> None:
         say(f"{time.perf_counter() - started_at:6.1f} s  {text}")
 
+    _allow_watchers()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise ClusterError(f"{folder} is not empty; `make cluster-down` removes the cluster that is there")
@@ -74,7 +76,7 @@ async def up(folder: Path, assets: Assets, shape: Shape, *, say: Say) -> Site:
         for name in shape.worker_names:
             group.create_task(_join(site, plan, members[name], ca_hash))
     step("all nodes have joined")
-    await Kubectl(site).wait("condition=Ready", "nodes", "--all", timeout_s=_READY_S)
+    await Kubectl(site).wait("condition=Ready", *(f"node/{name}" for name in names), timeout_s=_READY_S)
     step("all nodes are Ready")
     return site
 
@@ -87,6 +89,13 @@ async def down(folder: Path, *, say: Say) -> None:
     if folder.exists():
         await asyncio.to_thread(shutil.rmtree, folder)
     say(f"nothing is left of the cluster in {folder}")
+
+
+def _allow_watchers() -> None:
+    """Let the machines' programs watch files: to the kernel they are all one user, with one limit."""
+    limit = Path("/proc/sys/fs/inotify/max_user_instances")
+    if int(limit.read_text()) < _WATCHERS:
+        limit.write_text(str(_WATCHERS))
 
 
 async def _platform(folder: Path, assets: Assets) -> Site:
