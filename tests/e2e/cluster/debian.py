@@ -18,8 +18,9 @@ from tests.e2e.cluster.errors import AssetError
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "udev", "kmod", "procps"),
     *("iproute2", "iptables", "nftables", "conntrack", "socat", "ethtool", "iputils-ping", "curl", "ca-certificates"),
-    *("runc", "openssh-server", "e2fsprogs", "xfsprogs", "mount", "util-linux", "jq", "less", "busybox-static"),
+    *("runc", "openssh-server", "e2fsprogs", "xfsprogs", "mount", "util-linux", "jq", "less", "busybox"),
 )
+"""`busybox` and not `busybox-static`: the shell of that one prefers its own commands to the programs in PATH."""
 HOST_PROGRAMS = {"debootstrap": "debootstrap", "unshare": "util-linux", "chroot": "coreutils"}
 _RECIPE = 1
 _DEBOOTSTRAP_S = 1800.0

@@ -71,6 +71,7 @@ def _sidecar(name: str) -> Image:
 _IPTABLES = ("iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore")
 _GNU_TOOLS = ("/usr/bin/dd", "/usr/bin/base64", "/usr/bin/sha256sum", "/usr/bin/stat", "/usr/bin/sync")
 _BLOCKDEV = "/usr/sbin/blockdev"
+_BUSYBOX = "/bin/busybox"
 
 IMAGES = (
     _component("kube-apiserver"),
@@ -177,14 +178,14 @@ async def _entries(image: Image, *, debian: Path, binaries: Mapping[str, Path], 
     entries = {path: Entry(source=binaries[program]) for path, program in image.programs.items()}
     entries |= {path: Entry(link=target) for path, target in image.links.items()}
     entries |= {path: Entry(text=text, mode=0o644) for path, text in {**_USERS, **_GROUPS}.items()}
-    files = [*image.debian, *(path for pattern in image.debian_folders for path in _files_of(debian, pattern))]
-    for path in files:
-        entries[path] = _copied(debian, path)
+    folders = (path for pattern in image.debian_folders for path in _files_of(debian, pattern))
+    files = [*image.debian, *folders, *([_BUSYBOX] if image.busybox else [])]
+    entries |= {path: _copied(debian, path) for path in files}
     if files:
-        for path in await libraries(debian, [path for path in files if entries[path].link is None]):
-            entries[path] = Entry(source=inside(debian, path))
+        needed = await libraries(debian, (path for path in files if entries[path].link is None))
+        entries |= {path: Entry(source=inside(debian, path)) for path in needed}
     if image.busybox:
-        entries["/bin/busybox"] = Entry(source=inside(debian, "/bin/busybox"))
+        # A command that comes from elsewhere has its link in /bin too, where scripts may look for it.
         own = {Path(path).name: path for path in image.debian}
         entries |= {f"/bin/{name}": Entry(link=own.get(name, "busybox")) for name in {*applets, *own}}
     return entries
