@@ -26,6 +26,7 @@ from devcloud.settings import Settings
 
 _log = logging.getLogger(__name__)
 _CONSOLE_BYTES = 256 << 10
+_HOST_ID = Path("/etc/machine-id")
 NEEDED = {
     "systemd-nspawn": "systemd-container",
     "nsenter": "util-linux",
@@ -241,6 +242,10 @@ class NspawnMachines:
         missing = sorted({NEEDED[program] for program, path in found.items() if path is None})
         if missing:
             raise BackendError(f"the back end `nspawn` needs these packages: {', '.join(missing)}")
+        if not _HOST_ID.exists() or not _HOST_ID.read_text().strip():
+            raise BackendError(
+                f"systemd-nspawn needs {_HOST_ID}, and there is none; `systemd-machine-id-setup` makes one"
+            )
         if set(UNUSABLE) & set(str(self._site.path)):
             raise BackendError(f"{self._site.path} may have none of the characters {' '.join(UNUSABLE)} in it")
         self._site.cgroups.require()

@@ -18,8 +18,12 @@ from devcloud.nspawn.processes import open_process
 
 _TYPES = frozenset({"cgroup", "cgroup2"})
 _V2 = 2
-_SUPERVISOR = "supervisor"
-"""systemd-nspawn's own name for the group of the process that is not the machine's (version 2 only)."""
+_KEEPER, _CONTAINER = "keeper", "container"
+"""With version 2: the groups of the process that waits for the container, and of the container.
+
+A group that hands controllers down may have no processes itself, so systemd-nspawn moves itself and the machine into
+groups below its own; whoever else were in there would keep it from handing controllers down.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class Cgroups:
     def __init__(self, site: str, hierarchies: Sequence[Hierarchy]) -> None:
         self._site = site
         self._all = tuple(hierarchies)
-        self._only_v2 = all(item.version == _V2 for item in self._all)
+        self._only_v2 = bool(self._all) and all(item.version == _V2 for item in self._all)
 
     def require(self) -> None:
         """Raise BackendError, with what to do, unless machines can have groups of their own here."""
@@ -97,7 +101,9 @@ class Cgroups:
                 folder.mkdir(exist_ok=True)
                 if self._only_v2:
                     _enable(parent, hierarchy)
-                    (folder / _SUPERVISOR).mkdir(exist_ok=True)
+                    for below in (_KEEPER, _CONTAINER):
+                        (folder / below).mkdir(exist_ok=True)
+                    _enable(folder, hierarchy)
                 if memory_bytes and hierarchy.has("memory"):
                     limit = "memory.limit_in_bytes" if hierarchy.version == 1 else "memory.max"
                     (folder / limit).write_text(str(memory_bytes))
@@ -105,14 +111,17 @@ class Cgroups:
             raise BackendError(f"cannot make a control group: {error.strerror}: {error.filename}") from error
 
     def join(self, machine: str, pid: int) -> None:
-        """Put a process into the groups; raises BackendError."""
+        """Put the process that starts the container into the groups; raises BackendError."""
         try:
             for folder, _ in self._folders(machine):
-                # A group of version 2 that has groups below it may have no processes.
-                target = folder / _SUPERVISOR if self._only_v2 else folder
+                target = folder / _KEEPER if self._only_v2 else folder
                 (target / "cgroup.procs").write_text(str(pid))
         except OSError as error:
             raise BackendError(f"cannot use a control group: {error.strerror}: {error.filename}") from error
+
+    def container_group(self, machine: str) -> str:
+        """Give the folder of the group that the container itself has to join; empty: it stays where its starter is."""
+        return str(self._all[0].mount / self._site / machine / _CONTAINER) if self._only_v2 else ""
 
     def processes(self, machine: str) -> set[int]:
         """Give the processes in the groups and below."""

@@ -33,9 +33,18 @@ _RUNTIME = Path("/run/systemd/nspawn")
 _DMI_UUID = Path("/sys/class/dmi/id/product_uuid")
 _POWER_OFF = signal.SIGRTMIN + 4
 """What the service manager takes as an order to power off (systemd(1), Signals)."""
-_KEEPER = (
-    'cd / && read -r go || exit 125; exec </dev/null; "$@"; status=$?; echo "$status" >"$0.part" && mv "$0.part" "$0"'
+_KEEPER = """
+cd / && read -r go || exit 125
+exec </dev/null
+group=$1
+shift
+(
+    [ -z "$group" ] || echo 0 >"$group/cgroup.procs" || exit 126
+    exec "$@"
 )
+status=$?
+echo "$status" >"$0.part" && mv "$0.part" "$0"
+"""
 """Waits for the word to go, which comes when it is noted and in its control groups; then for the machine's end."""
 
 
@@ -217,7 +226,9 @@ class Launcher:
         for number in self._foreign(machine.instance_id):
             self._site.cgroups.deny_disk(machine.instance_id, loop.MAJOR, number)
         environment = {**commands.ENVIRONMENT, "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "1"}
-        argv = ["/bin/sh", "-c", _KEEPER, str(folder.exit_status), *nspawn_command(machine, folder, image, self._site)]
+        group = self._site.cgroups.container_group(machine.instance_id)
+        container = nspawn_command(machine, folder, image, self._site)
+        argv = ["/bin/sh", "-c", _KEEPER, str(folder.exit_status), group, *container]
         reading, writing = os.pipe()
         # Closing the pipe without the word ends the process.
         with os.fdopen(writing, "wb") as word:

@@ -21,8 +21,13 @@ REBOOT_STATUS = 133
 _DIE_S = 10.0
 _SETTLE_S = 15.0
 _COMPLAINT_BYTES = 4096
-_HARMLESS = "Attempted to remove disk file system"
-"""What systemd-nspawn says at every end."""
+_SHOWN_LINES = 2
+_HARMLESS = (
+    "Attempted to remove disk file system",
+    "Network interface name ",
+    "Using default interface naming scheme ",
+)
+"""Beginnings of what systemd-nspawn says at every start and end."""
 
 
 class Host(Protocol):
@@ -138,7 +143,7 @@ class Supervisor:
         except TimeoutError:
             failure = BackendError(
                 f"machine of instance {machine.instance_id} was not up after {self._boot_timeout_s:g} s; "
-                f"its console ends with: {_last_line(folder)}"
+                f"its console ends with: {_last_words(folder)}"
             )
         except BackendError as error:
             failure = error
@@ -233,10 +238,10 @@ def _how(folder: MachineFolder) -> tuple[End, str]:
         return End.REBOOTED, "it rebooted"
     if status == 0:
         return End.POWERED_OFF, "it powered itself off"
-    return End.CRASHED, f"its container ended with status {status}: {_last_line(folder)}"
+    return End.CRASHED, f"its container ended with status {status}: {_last_words(folder)}"
 
 
-def _last_line(folder: MachineFolder) -> str:
+def _last_words(folder: MachineFolder) -> str:
     written = folder.read_console(_COMPLAINT_BYTES).splitlines()
-    lines = [line for line in written if line.strip() and not line.startswith(_HARMLESS)]
-    return lines[-1].strip() if lines else "nothing"
+    lines = [line.strip() for line in written if line.strip() and not line.startswith(_HARMLESS)]
+    return "; ".join(lines[-_SHOWN_LINES:]) or "nothing"

@@ -74,6 +74,7 @@ def test_machine_joins_a_group_of_its_own_in_every_hierarchy(v1: Path) -> None:
     assert (v1 / "cpuset/site/cpuset.cpus").read_text() == "0-1\n"
     assert (v1 / "cpuset/site/cgroup.clone_children").read_text() == "1"
     assert groups.machines() == {"m"}
+    assert groups.container_group("m") == ""
 
 
 def test_no_limit_is_written_where_none_is_wanted(v1: Path) -> None:
@@ -131,14 +132,16 @@ def test_groups_are_removed_deepest_first(v1: Path) -> None:
         groups.remove("other")
 
 
-def test_with_version_2_only_the_container_starts_in_the_supervisors_group(v2: Path) -> None:
+def test_with_version_2_the_container_has_a_group_without_its_keeper(v2: Path) -> None:
     groups = groups_of(V2, v2)
     groups.create("m", 4096)
     groups.join("m", 77)
 
     # A group with controllers for those below may have no processes itself.
-    assert (v2 / "site/m/supervisor/cgroup.procs").read_text() == "77"
+    assert (v2 / "site/m/keeper/cgroup.procs").read_text() == "77"
     assert not (v2 / "site/m/cgroup.procs").exists()
+    assert groups.container_group("m") == str(v2 / "site/m/container")
+    assert (v2 / "site/m/cgroup.subtree_control").exists()
     assert (v2 / "site/m/memory.max").read_text() == "4096"
     assert (v2 / "site/cgroup.subtree_control").exists()
     assert groups.writable_in_machine == ()
