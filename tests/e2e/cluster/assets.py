@@ -18,6 +18,8 @@ from tests.e2e.cluster.errors import AssetError
 from tests.e2e.cluster.images import obtain_images
 from tests.e2e.cluster.machine_image import obtain_machine_image
 
+UNUSED_DAYS = 7
+
 
 @dataclass(frozen=True, slots=True)
 class Assets:
@@ -59,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Make the assets and give the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.cluster.assets", description=__doc__)
     parser.add_argument("--cache", type=Path, default=cache_folder(), help="the cache (default %(default)s)")
-    parser.add_argument("--prune", action="store_true", help="remove older artefacts; only while no cluster runs")
+    parser.add_argument("--prune", action="store_true", help=f"remove what nobody used for {UNUSED_DAYS} days")
     options = parser.parse_args(argv)
     started_at = time.perf_counter()
     failed: list[AssetError] = []
@@ -78,7 +80,7 @@ async def _make(folder: Path, *, prune: bool) -> None:
     cache = Cache(folder, report=_say)
     await _prepare(cache)
     if prune:
-        for path in await cache.prune():
+        for path in await cache.prune(unused_s=UNUSED_DAYS * 86400.0):
             _say(f"removed {path.relative_to(folder)}")
 
 

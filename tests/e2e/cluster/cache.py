@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -74,13 +75,16 @@ class Cache:
         *,
         report: Report = lambda _: None,
         wait_s: float = 5400.0,
-        mounts: Path = Path("/proc/self/mountinfo"),
+        proc: Path = Path("/proc"),
     ) -> None:
-        """`wait_s` bounds the wait for another process that makes the same artefact; `mounts` lists what is mounted."""
+        """`wait_s` bounds the wait for another process that makes the same artefact.
+
+        `proc` tells what is mounted, in the view of every process.
+        """
         self.folder = folder
         self._report = report
         self._wait_s = wait_s
-        self._mounts = mounts
+        self._proc = proc
         self._used: set[Path] = set()
 
     def path(self, artefact: Artefact) -> Path:
@@ -95,6 +99,7 @@ class Cache:
         target = self.path(artefact)
         self._used.add(target)
         if target.is_dir():
+            _mark_used(target)
             self._report(f"found   {artefact.kind}/{artefact.label}")
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -103,16 +108,24 @@ class Cache:
                 started_at = time.perf_counter()
                 self._report(f"making  {artefact.kind}/{artefact.label}")
                 await self._make(target, make)
+                _mark_used(target)
                 self._report(f"made    {artefact.kind}/{artefact.label} in {time.perf_counter() - started_at:.1f} s")
         return target
 
-    async def prune(self) -> list[Path]:
-        """Remove the artefacts of other keys: those beside the ones that were obtained, which nothing may use now."""
+    async def prune(self, *, unused_s: float) -> list[Path]:
+        """Remove the artefacts of other keys that nobody obtained for so long and that nothing is mounted from.
+
+        Other checkouts of this project share the cache and may want other keys, so a key that is not ours is no reason
+        to remove anything. Gives what was removed; raises AssetError.
+        """
+        mounted = self._read_mounts()
         removed = []
-        for kind in {path.parent for path in self._used}:
+        for kind in sorted({path.parent for path in self._used}):
             for path in sorted(kind.iterdir()):
-                if path.is_dir() and path not in self._used:
-                    await self._remove(path)
+                named = path.is_dir() and not path.name.startswith(".") and path not in self._used
+                if named and _unused_s(path) > unused_s and not is_mounted_from(path, mounted):
+                    async with self._only_maker(path):
+                        await self._remove(path)
                     removed.append(path)
         return removed
 
@@ -134,7 +147,7 @@ class Cache:
     @contextlib.asynccontextmanager
     async def _only_maker(self, target: Path) -> AsyncIterator[None]:
         deadline = asyncio.get_running_loop().time() + self._wait_s
-        lock = target.with_name(f".{target.name}.lock")
+        lock = _lock_of(target)
         told = False
         with lock.open("a") as file:
             while not _locked(file.fileno()):
@@ -154,9 +167,8 @@ class Cache:
 
         Removing through a mount would remove what belongs to somebody else.
         """
-        mounted = mounts_below(folder, self._mounts.read_text(encoding="utf-8", errors="surrogateescape"))
-        if mounted:
-            raise AssetError(f"{folder} cannot be removed: {', '.join(mounted)} is mounted there; unmount it first")
+        if is_mounted_from(folder, self._read_mounts()):
+            raise AssetError(f"{folder} cannot be removed: something is mounted there or from there; unmount it first")
         removing = asyncio.ensure_future(asyncio.to_thread(shutil.rmtree, folder))
         try:
             await asyncio.shield(removing)
@@ -164,11 +176,37 @@ class Cache:
             await asyncio.wait((removing,))
             raise
 
+    def _read_mounts(self) -> set[str]:
+        """Give the lines of all mount tables: a machine's mounts may be in a name space of their own."""
+        lines: set[str] = set()
+        for table in self._proc.glob("[0-9]*/mountinfo"):
+            # A process may end meanwhile.
+            with contextlib.suppress(OSError):
+                lines.update(table.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
+        return lines
 
-def mounts_below(folder: Path, mountinfo: str) -> list[str]:
-    """Give the mount points at or below a folder, from the text of /proc/self/mountinfo."""
-    points = [line.split()[4].replace("\\040", " ") for line in mountinfo.splitlines()]
-    return [point for point in points if Path(point).is_relative_to(folder)]
+
+def is_mounted_from(folder: Path, mounts: Iterable[str]) -> bool:
+    """Tell whether lines of mountinfo name a mount at or below a folder, or one whose layers are there."""
+    path = re.escape(str(folder).replace(" ", "\\040"))
+    named = re.compile(rf"(?:^|[\s=:,]){path}(?:$|[\s=:,/])")
+    return any(named.search(line) for line in mounts)
+
+
+def _lock_of(target: Path) -> Path:
+    """Give the file that is locked while an artefact is made; its time says when it was last obtained."""
+    return target.with_name(f".{target.name}.lock")
+
+
+def _mark_used(target: Path) -> None:
+    # Others may find what only its owner may mark.
+    with contextlib.suppress(PermissionError):
+        _lock_of(target).touch()
+
+
+def _unused_s(target: Path) -> float:
+    lock = _lock_of(target)
+    return time.time() - lock.stat().st_mtime if lock.exists() else float("inf")
 
 
 def _locked(fd: int) -> bool:

@@ -1,7 +1,9 @@
 """The rules of the cache: nothing half-made is found, a change of input is seen, one maker at a time."""
 
 import asyncio
+import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -123,25 +125,48 @@ async def test_the_wait_for_another_maker_has_an_end(tmp_path: Path) -> None:
     await holder
 
 
-async def test_prune_removes_other_keys_of_what_is_used_and_nothing_else(tmp_path: Path) -> None:
-    old = await Cache(tmp_path).obtain(Artefact("kind", "thing", "old"), _write)
+async def _two_keys(folder: Path, *, proc: Path, age_s: float) -> tuple[Cache, Path]:
+    """Give a cache that obtained one key, and the folder of another key that was last obtained so long ago."""
+    old = await Cache(folder).obtain(Artefact("kind", "thing", "old"), _write)
+    then = time.time() - age_s
+    os.utime(old.with_name(".thing-old.lock"), (then, then))
+    cache = Cache(folder, proc=proc)
+    await cache.obtain(ARTEFACT, _write)
+    return cache, old
+
+
+async def test_prune_removes_other_keys_that_nobody_used_for_long_and_nothing_else(tmp_path: Path) -> None:
     other = await Cache(tmp_path).obtain(Artefact("another", "thing", "old"), _write)
-    cache = Cache(tmp_path)
-    now = await cache.obtain(ARTEFACT, _write)
-    assert await cache.prune() == [old]
-    assert now.is_dir()
+    cache, old = await _two_keys(tmp_path, proc=tmp_path / "proc", age_s=100)
+    assert await cache.prune(unused_s=200) == []
+    assert await cache.prune(unused_s=50) == [old]
+    assert not old.exists()
+    assert cache.path(ARTEFACT).is_dir()
     assert other.is_dir()
 
 
-async def test_nothing_is_removed_through_a_mount(tmp_path: Path) -> None:
-    old = await Cache(tmp_path).obtain(Artefact("kind", "thing", "old"), _write)
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(f"22 1 0:21 / /proc rw - proc proc rw\n90 1 8:1 / {old}/point rw - ext4 /dev/x rw\n")
-    cache = Cache(tmp_path, mounts=mounts)
-    await cache.obtain(ARTEFACT, _write)
-    with pytest.raises(AssetError, match=r"/point is mounted there"):
-        await cache.prune()
-    assert (old / "content").exists()
+async def test_to_find_an_artefact_is_to_use_it(tmp_path: Path) -> None:
+    cache, old = await _two_keys(tmp_path, proc=tmp_path / "proc", age_s=100)
+    assert await Cache(tmp_path).obtain(Artefact("kind", "thing", "old"), _refuse) == old
+    assert await cache.prune(unused_s=50) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "90 1 8:1 / {old}/point rw - ext4 /dev/x rw",
+        "90 1 0:5 / /machine rw - overlay ov rw,lowerdir={old}/root,upperdir=/up,workdir=/work",
+        "90 1 0:5 / /machine rw - overlay ov rw,lowerdir=/a:{old},upperdir=/up,workdir=/work",
+    ],
+)
+async def test_what_another_process_has_mounted_is_not_removed(tmp_path: Path, line: str) -> None:
+    table = tmp_path / "proc" / "123" / "mountinfo"
+    table.parent.mkdir(parents=True)
+    cache, old = await _two_keys(tmp_path, proc=tmp_path / "proc", age_s=100)
+    table.write_text(f"22 1 0:21 / /proc rw - proc proc rw\n{line.format(old=old)}\n")
+    assert await cache.prune(unused_s=50) == []
+    table.write_text(line.format(old=f"{old}er") + "\n")
+    assert await cache.prune(unused_s=50) == [old]
 
 
 def test_a_key_tells_apart_what_only_joins_to_the_same_text() -> None:
