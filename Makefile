@@ -21,7 +21,7 @@ test: env ## everything but the virtual machine and the benchmarks
 
 .PHONY: lint
 lint: env ## ruff, mypy --strict, import directions, generated files
-	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && .venv/bin/lint-imports && $(PY) -m scripts.generate_docs --check
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && .venv/bin/lint-imports && $(PY) -m scripts.generate_docs --check && $(PY) -m scripts.generate_dashboard --check
 
 .PHONY: format
 format: env ## format the code
@@ -52,8 +52,12 @@ proto: env ## regenerate the stubs and fail when they differ from the committed 
 	@$(PY) -m scripts.generate_proto --check
 
 .PHONY: docs
-docs: env ## regenerate the reference pages
-	@$(PY) -m scripts.generate_docs
+docs: env ## regenerate the reference pages and the dashboard
+	@$(PY) -m scripts.generate_docs && $(PY) -m scripts.generate_dashboard
+
+.PHONY: golden
+golden: env ## render the manifests and the chart anew into tests/golden, for review
+	@scripts/prepare go && $(PY) -m tests.golden.render
 
 .PHONY: lock
 lock: env ## resolve the lock files again
