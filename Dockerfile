@@ -27,6 +27,8 @@ RUN for tool in python3 mkfs.ext4 mkfs.xfs mkfs.btrfs blkid mount; do command -v
     [ -z "$missing" ] || (apt-get update \
         && apt-get install -y --no-install-recommends python3 e2fsprogs xfsprogs btrfs-progs util-linux mount \
         && rm -rf /var/lib/apt/lists/* /usr/share/doc /usr/share/man /usr/share/locale /usr/lib/*/libicu*)
+# With the host's /sys mounted, mount(8) hands SELinux contexts on where the host has SELinux, but only if this is there.
+RUN mkdir -p /etc/selinux && touch /etc/selinux/config
 COPY --from=build /opt/thecloud /opt/thecloud
 COPY LICENSE /licenses/LICENSE
 # One arena: the threads wait for disks, and an arena each would only cost memory.

@@ -80,7 +80,8 @@ class PublishContext:
             raise CsiError(
                 ErrorKind.INVALID,
                 f"publish_context[{SERIAL_KEY}] is {serial[:80]!r}; a serial of 1 to 64 letters, digits, '_' or '-' is "
-                "needed. The volume was not attached by this driver's controller.",
+                "needed. The volume was not attached by this driver's controller. If an older driver attached it, end "
+                "all its pods on this node, so that it is detached; it is attached anew for the next one.",
             )
         allocated = wire.get(ALLOCATED_BYTES_KEY)
         return cls(

@@ -55,8 +55,11 @@ class Territory:
                 f"{self._kubelet_dir} only recorded mounts are taken away: unmount it by hand if it is the volume.",
             )
         is_node = self._kernel.node_number(entry.mount_point) is not None
-        host = self._mounts.at(self._root)
-        of_host = host is not None and host.device == entry.device
+        # In a container the root is the image's; there the kubelet's folder is what shows the host's file system.
+        of_host = any(
+            mount is not None and mount.device == entry.device
+            for mount in (self._mounts.at(self._root), self._mounts.at(self._kubelet_dir))
+        )
         if not is_node and (of_host or self._mounts.backed_by(entry) is None):
             raise CsiError(
                 ErrorKind.PRECONDITION,

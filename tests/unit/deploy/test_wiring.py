@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.doctor import DoctorSettings
 from controller.settings import ControllerSettings
 from csi.endpoint import UnixEndpoint
 from csi.identity import DRIVER_NAME
@@ -57,6 +58,15 @@ def test_the_controller_takes_its_settings(name: str, tmp_path: Path) -> None:
     assert settings.api_key_file == tmp_path / "api-key"
     assert (settings.ca_file is not None) == (name == "production")
     assert settings.platform_url.startswith("http")
+
+
+@EVERY
+def test_the_doctors_need_no_more_than_the_containers_environment(name: str, tmp_path: Path) -> None:
+    found = objects("kustomize", name)
+    (tmp_path / "ca.crt").touch()
+    seen = environment(container(found, CONTROLLER), FACTS)
+    given = {key: value.replace("/etc/thecloud", str(tmp_path)) for key, value in seen.items()}
+    assert read_settings(DoctorSettings, [], given).platform_url.startswith("http")
 
 
 @EVERY

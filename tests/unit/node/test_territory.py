@@ -76,6 +76,17 @@ async def test_a_mount_of_the_host_is_not_unmounted_for_a_caller(plugin: Plugin,
     assert plugin.host.top_mount(point) == entry
 
 
+async def test_in_a_container_the_host_shows_itself_by_the_kubelets_folder(plugin: Plugin) -> None:
+    """There the root is the image's, and what the host binds below the kubelet's folder has the host's disk."""
+    kubelet = plugin.settings.kubelet_dir
+    point = Path(plugin.target())
+    point.mkdir(parents=True)
+    bound = host_mount(plugin, point)
+    plugin.host.add_mount(replace(bound, mount_id=plugin.host.take("mount"), mount_point=kubelet))
+    await refused(plugin.unpublish("nope"), "no volume of this driver")
+    assert plugin.host.top_mount(point) == bound
+
+
 async def test_a_publication_outside_of_the_kubelets_folder_is_taken_away_by_its_record(
     plugin: Plugin, tmp_path: Path
 ) -> None:
