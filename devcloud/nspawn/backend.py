@@ -18,6 +18,7 @@ from devcloud.nspawn import disks, files, mounting
 from devcloud.nspawn.cgroups import Cgroups, find_hierarchies
 from devcloud.nspawn.image import UNUSABLE, load_image
 from devcloud.nspawn.launcher import Launcher, Site
+from devcloud.nspawn.limits import raise_limits
 from devcloud.nspawn.network import Network
 from devcloud.nspawn.numbers import HighNumbers
 from devcloud.nspawn.records import Run, folders, look_at
@@ -79,6 +80,7 @@ class NspawnMachines:
     async def open(self) -> None:
         """Make the network and take over the machines that run; raises BackendError."""
         await asyncio.to_thread(self._require)
+        await asyncio.to_thread(raise_limits)
         await asyncio.to_thread(self._site.path.mkdir, parents=True, exist_ok=True, mode=0o700)
         await self._site.network.ensure()
         await asyncio.to_thread(_link, self._site.namespace, self._site.network.path)

@@ -164,12 +164,13 @@ class Cgroups:
     def deny_disk(self, machine: str, major: int, minor: int) -> None:
         """Keep a machine, and what runs in it, from opening a block device by a node of any name.
 
-        Only version 1 can say it in a file; with version 2 a machine has no node, but its root can make one.
+        Only version 1 can say it in a file; with version 2 a machine has no node, but its root can make one. Making a
+        node stays allowed: container runtimes want that for every device, and groups below may not have more.
         """
         for folder, hierarchy in self._folders(machine):
             if hierarchy.version == 1 and hierarchy.has("devices"):
                 with contextlib.suppress(OSError):
-                    (folder / "devices.deny").write_text(f"b {major}:{minor} rwm")
+                    (folder / "devices.deny").write_text(f"b {major}:{minor} rw")
 
     def remove(self, machine: str) -> None:
         """Remove the groups, deepest first; raises BackendError while something is in them."""

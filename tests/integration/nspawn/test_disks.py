@@ -39,28 +39,46 @@ async def test_disk_is_in_its_machine_only(pair: Machines) -> None:
     assert (await pair.detach(volume, two)).status_code == 200
 
 
+AS_A_CONTAINER = """\
+#!/bin/sh -eu
+# What a container runtime does: a group of its own, the rules of that container, then the container.
+group=/sys/fs/cgroup/devices/pod
+mkdir -p $group
+echo a > $group/devices.deny
+echo "$1" > $group/devices.allow
+echo $$ > $group/cgroup.procs
+exec dd if=/root/disk count=1 status=none
+"""
+
+
 @pytest.mark.skipif(
-    not Path("/sys/fs/cgroup/devices").is_dir(),
-    reason="control groups of version 2 cannot keep a machine from a device",
+    not Path("/sys/fs/cgroup/devices").is_dir(), reason="only control groups of version 1 keep a machine from a device"
 )
 async def test_node_made_by_hand_does_not_open_the_disk_of_another(pair: Machines) -> None:
     one = (await pair.row("w1"))["id"]
     volume = await pair.make_volume("vol-guarded")
     number = Path(await pair.attach(volume, one)).name.removeprefix("loop")
-    # As a unit, which is in the machine's groups; a command from outside is not.
-    as_unit = f"rm -f /root/disk; mknod /root/disk b 7 {number}; systemd-run -q --pipe --wait"
-    look = f"{as_unit} head -c16 /root/disk | wc -c"
+    for name in ("w1", "w2"):
+        script = f"cat > /root/container <<'END'\n{AS_A_CONTAINER}END\nchmod 700 /root/container"
+        await pair.shell(name, f"{script}\nmknod /root/disk b 7 {number}")
 
-    assert await pair.shell("w2", look) == "0"
-    assert await pair.shell("w1", look) == "16"
-    # Also one that was started since, and groups that want everything, as a privileged pod's do.
+    async def read(name: str, *words: str) -> tuple[int, int, str]:
+        # As a unit, which is in the machine's groups; a command from outside is not.
+        done = await pair.run(name, "systemd-run", "-q", "--pipe", "--wait", *words)
+        return done.exit_code, len(done.stdout), done.complaint.rpartition(": ")[2]
+
+    plain = ("dd", "if=/root/disk", "count=1", "status=none")
+    refused = (1, 0, "Operation not permitted")
+    assert (await read("w1", *plain))[:2] == (0, 512)
+    assert await read("w2", *plain) == refused
+    # Also one that was started since, and groups with the rules of a privileged container.
     await pair.data("POST", "/instances/w2/reboot", json={"force": True})
     await pair.settle("w2", "RUNNING")
-    group = "/sys/fs/cgroup/devices/pod"
-    rules = f"echo a > {group}/devices.deny; echo a > {group}/devices.allow"
-    pod = f"mkdir {group}; {rules}; echo $$ > {group}/cgroup.procs; head -c16 /root/disk"
-    for name, seen in (("w2", "0"), ("w1", "16")):
-        assert await pair.shell(name, f"{as_unit} sh -c '{pod}' | wc -c") == seen
+    assert (await read("w1", "/root/container", "a"))[:2] == (0, 512)
+    assert await read("w2", "/root/container", "a") == refused
+    # Every other container may make any node, which does not let it read: were that rule refused, none would start.
+    for name in ("w1", "w2"):
+        assert await read(name, "/root/container", "b *:* m") == refused
     assert (await pair.detach(volume, one)).status_code == 200
 
 

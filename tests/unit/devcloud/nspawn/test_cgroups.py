@@ -94,7 +94,7 @@ def test_other_machines_disks_are_denied(v1: Path) -> None:
     groups.create("m", 0)
     groups.deny_disk("m", 7, 1003)
 
-    assert (v1 / "devices/site/m/devices.deny").read_text() == "b 7:1003 rwm"
+    assert (v1 / "devices/site/m/devices.deny").read_text() == "b 7:1003 rw"
     assert groups.guard_disks
 
 
