@@ -25,7 +25,7 @@ async def test_a_pod_stays_in_the_zone_of_its_volume(world: World) -> None:
     await world.start(claim("data"), pod("user", ["data"], zone=first))
     await world.delete("pod", "user")
     await world.apply(pod("elsewhere", ["data"], zone=second, tolerations=ANYWHERE))
-    await world.event("Pod", "elsewhere", "FailedScheduling", "volume node affinity")
+    await world.event("Pod", "elsewhere", "FailedScheduling", "PersistentVolume's node affinity")
 
 
 async def test_a_class_for_one_zone_makes_volumes_there(world: World) -> None:
@@ -109,11 +109,10 @@ async def test_a_full_node_is_passed_over(world: World) -> None:
     """Volumes that the scheduler does not know of fill the node's places; the refusal makes Kubernetes look again."""
     node = world.site.workers[0]
     zone = platform.ZONES[0]
-    limit = (await driver.registered(world.kube))[node]
     instance = next(one for one in await platform.call(world.site, "GET", "/instances") if one["name"] == node)
     extra = []
     try:
-        for number in range(limit):
+        for number in range(platform.MAX_VOLUMES):
             made = await platform.call(
                 world.site, "POST", "/volumes", name=f"{world.namespace}-filler-{number}", size_gb=1, zone=zone
             )

@@ -24,6 +24,8 @@ POD_NETWORK = IPv4Network("192.168.0.0/16")
 IMAGE = "kubernetes"
 ZONES = ("zone-1", "zone-2")
 INSTANCE_TYPE = "standard-4"
+MAX_VOLUMES = 20
+"""Of an instance; as the node plugin has it by default."""
 _START_S = 30.0
 _CALL_S = 60.0
 _BOOT_S = 90.0
@@ -39,6 +41,7 @@ def start(folder: Path, machine_image: Path) -> "subprocess.Popen[bytes]":
         *(sys.executable, "-m", "devcloud.app", "serve", "--backend", "nspawn", "--listen", "127.0.0.1:0"),
         *("--data-dir", str(folder / "cloud"), "--machine-image", f"{IMAGE}={machine_image}"),
         *("--network", str(NETWORK), "--pod-network", str(POD_NETWORK), "--no-fsync", "--rate-limit", "0"),
+        *("--max-volumes", str(MAX_VOLUMES)),
         *(word for zone in ZONES for word in ("--zone", zone)),
         *("--quota-instances", _PLENTY, "--quota-vcpus", _PLENTY, "--quota-memory-gb", _PLENTY),
     )
