@@ -18,6 +18,7 @@ from devcloud.cloud import build
 from devcloud.disks import IMAGE_SUFFIX, PART_SUFFIX
 from devcloud.errors import CloudError
 from devcloud.nspawn.enter import replace_process
+from devcloud.nspawn.records import folders
 from devcloud.reconcile import take_down
 from devcloud.server import Server, open_socket, url_of
 from devcloud.settings import DEFAULT_NETWORK, Backend, HostInstance, ImageFolder, Quota, Settings, Tier
@@ -189,6 +190,10 @@ def _read_networks(text: str, pod_text: str | None) -> tuple[IPv4Network, IPv4Ne
 
 
 def _check_backend(settings: Settings) -> None:
+    if settings.backend is not Backend.NSPAWN and folders(settings.machines_dir):
+        raise UsageError(
+            f"{settings.data_dir} has machines; serve it with --backend nspawn, or remove them with `devcloud reset`"
+        )
     if settings.backend is Backend.NONE:
         return
     if os.geteuid() != 0 or not _LOOP_CONTROL.exists():

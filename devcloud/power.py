@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 
 import msgspec
 
@@ -91,14 +91,22 @@ async def catch_up(cloud: Cloud) -> None:
     made = await cloud.machines.made()
     for instance_id in made - rows.keys():
         _log.info("removing the machine of instance %s: there is no such instance", instance_id)
-        await cloud.machines.remove(instance_id)
+        await _try(cloud.machines.remove(instance_id))
     for row in rows.values():
         if row.status == STARTING:
             _spawn_boot(cloud, row.id)
         elif row.status in _ALIVE and row.id not in made and not await cloud.machines.is_running(row.id):
             await boots.fail(cloud, row.id, "its machine is gone")
         elif row.status not in _ALIVE and row.id in made:
-            await cloud.machines.halt(row.id, force=True)
+            await _try(cloud.machines.halt(row.id, force=True))
+
+
+async def _try(work: Awaitable[None]) -> None:
+    """Do what is not worth not starting for."""
+    try:
+        await work
+    except CloudError as error:
+        _log.error("%s", error)
 
 
 @contextlib.asynccontextmanager

@@ -16,6 +16,7 @@ from devcloud.machines import Disk, Ended, Machine, PresentDisk
 from devcloud.mounts import MountView
 from devcloud.nspawn import disks, files, mounting
 from devcloud.nspawn.cgroups import Cgroups, find_hierarchies
+from devcloud.nspawn.holders import Holders
 from devcloud.nspawn.image import UNUSABLE, load_image
 from devcloud.nspawn.launcher import Launcher, Site
 from devcloud.nspawn.limits import raise_limits
@@ -72,8 +73,7 @@ class NspawnMachines:
         )
         self._numbers = HighNumbers(site.path / "loops.json")
         self._disks = LoopDisks(disks_dir, self._numbers, self._views)
-        self._holders: dict[str, str] = {}
-        """Instance by the serial of its disk."""
+        self._holders = Holders(site.path / "holders.json")
         self._known: dict[str, Machine] = {}
         """The machines that every other machine finds by name."""
 
@@ -85,6 +85,8 @@ class NspawnMachines:
         await self._site.network.ensure()
         await asyncio.to_thread(_link, self._site.namespace, self._site.network.path)
         await asyncio.to_thread(self._numbers.clean)
+        # Looked at once: from here on every disk of ours is found by its serial.
+        await self._disks.disks()
         await self._take_over()
         made = await asyncio.to_thread(_machines, self._site.path)
         self._known = {machine.instance_id: machine for machine in made}
@@ -162,9 +164,15 @@ class NspawnMachines:
         await asyncio.to_thread(shutil.rmtree, self._site.path)
 
     async def present(self, disk: Disk) -> str:
-        """Attach a loop device, and give its node to the instance's machine and to no other."""
+        """Attach a loop device, and give its node to the instance's machine and to no other.
+
+        One that another instance had is detached first, as on paper it is: somebody may still write to it, and groups
+        of processes may be kept from its number.
+        """
+        if await asyncio.to_thread(self._holders.get, disk.serial) != disk.instance_id:
+            await self.withdraw(disk.serial)
+        await asyncio.to_thread(self._holders.note, disk.serial, disk.instance_id)
         found = await self._disks.attach(disk)
-        self._holders[disk.serial] = disk.instance_id
         for other in await asyncio.to_thread(self._site.cgroups.machines) - {disk.instance_id}:
             await asyncio.to_thread(self._site.cgroups.deny_disk, other, loop.MAJOR, found.number)
         run = self._runs.running.get(disk.instance_id)
@@ -175,7 +183,7 @@ class NspawnMachines:
     async def withdraw(self, serial: str) -> None:
         """Detach the loop device and take its node away."""
         number = await self._disks.detach(serial)
-        self._holders.pop(serial, None)
+        await asyncio.to_thread(self._holders.forget, serial)
         if number is None:
             return
         # Before the number goes: opening a node without a device would make the kernel invent one.
@@ -210,16 +218,15 @@ class NspawnMachines:
 
     async def _equip(self, instance_id: str, run: Run) -> None:
         """Give a machine that starts the nodes of its disks."""
-        mine = [serial for serial, holder in self._holders.items() if holder == instance_id]
-        for serial in mine:
+        for serial in await asyncio.to_thread(list, self._holders.of(instance_id)):
             found = await asyncio.to_thread(self._disks.find, serial)
             if found is not None and run.leader is not None:
                 await asyncio.to_thread(disks.give_node, run.leader, found.number)
 
     def _foreign(self, instance_id: str) -> list[int]:
         """Give the loop devices of the other instances' disks."""
-        others = [serial for serial, holder in list(self._holders.items()) if holder != instance_id]
-        return [found.number for serial in others if (found := self._disks.find(serial)) is not None]
+        others = map(self._disks.find, self._holders.of_others(instance_id))
+        return [found.number for found in others if found is not None]
 
     async def _take_over(self) -> None:
         for folder in await asyncio.to_thread(folders, self._site.path):

@@ -160,6 +160,8 @@ class Cgroups:
             except OSError as error:
                 raise BackendError(f"cannot write {file}: {error.strerror}") from error
             return
+        if frozen:
+            raise BackendError("this host has no control group that can let a machine stand still (freezer)")
 
     def deny_disk(self, machine: str, major: int, minor: int) -> None:
         """Keep a machine, and what runs in it, from opening a block device by a node of any name.

@@ -116,7 +116,7 @@ class Supervisor:
         if finding is Finding.LOST:
             ended = Ended(instance_id, End.CRASHED, "this host was started again since it ran")
         else:
-            await self._host.sweep(instance_id, timeout_s=_DIE_S)
+            await self._sweep(instance_id)
             ended = Ended(instance_id, *_how(folder))
         self._news.put_nowait(ended)
 
@@ -159,6 +159,14 @@ class Supervisor:
             await self._host.sweep(instance_id, timeout_s=_DIE_S)
             return
         live.is_wanted = False
+        try:
+            await self._end(instance_id, live, force=force)
+        except BackendError:
+            # It goes on, so its end will be news.
+            live.is_wanted = True
+            raise
+
+    async def _end(self, instance_id: str, live: _Live, *, force: bool) -> None:
         await self._host.hold(instance_id, held=False)
         if not force and self._host.power_off(live.run):
             if await _happens(live.over, self._stop_timeout_s):
@@ -210,14 +218,18 @@ class Supervisor:
 
     async def _follow(self, folder: MachineFolder, live: _Live) -> None:
         await self._host.wait_end(live.run)
-        try:
-            await self._host.sweep(folder.instance_id, timeout_s=_DIE_S)
-        except BackendError as error:
-            _log.error("machine %s ended and something of it stays: %s", folder.instance_id, error)
+        await self._sweep(folder.instance_id)
         del self._live[folder.instance_id]
         live.over.set()
         if live.is_wanted:
             self._news.put_nowait(Ended(folder.instance_id, *_how(folder)))
+
+    async def _sweep(self, instance_id: str) -> None:
+        """Sweep up after a machine that ended by itself; what stays is in the way of its next start, not of ours."""
+        try:
+            await self._host.sweep(instance_id, timeout_s=_DIE_S)
+        except BackendError as error:
+            _log.error("machine %s ended and something of it stays: %s", instance_id, error)
 
 
 async def _happens(event: asyncio.Event, within_s: float) -> bool:

@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 
 from tests.support.debootstrap import SUITE, bootstrap, cached, run_to_build, trim
-from tests.support.tools import MissingToolError, ensure_programs, find_program
+from tests.support.tools import ensure_programs
 
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "udev", "iproute2", "iputils-ping"),
@@ -36,15 +36,6 @@ def machine_image() -> Path:
     parts = (str(_RECIPE), SUITE, *PACKAGES, DATA_PATH, str(LOW_LOOPS))
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return cached("machine", key, _build)
-
-
-def missing_for_machines() -> str:
-    """Say why machines cannot be tested here, or "" when they can; installs and builds what it can."""
-    try:
-        machine_image()
-    except MissingToolError as error:
-        return str(error)
-    return "" if find_program("systemd-nspawn") else "tests of machines need systemd-nspawn"
 
 
 def _build(folder: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from devcloud import loop
+from devcloud.errors import DiskBusyError
+from devcloud.machines import Disk
 from devcloud.nspawn.processes import identify
 from tests.integration.nspawn.conftest import Machines, idle_loops
 
@@ -91,6 +93,28 @@ async def test_disk_that_is_open_is_busy(pair: Machines) -> None:
 
     assert (await pair.detach(volume, one, wait_s=0)).status_code == 409
     await pair.shell("w1", "systemctl stop holder")
+    assert (await pair.detach(volume, one)).status_code == 200
+
+
+async def test_disk_that_is_left_in_a_machine_is_not_given_to_another(pair: Machines) -> None:
+    assert pair.served.cloud is not None
+    cloud = pair.served.cloud
+    one, two = [(await pair.row(name))["id"] for name in ("w1", "w2")]
+    volume = await pair.make_volume("vol-left")
+    before = await pair.attach(volume, one)
+    await pair.shell("w1", f"mkfs.ext4 -q {before} && mount {before} /mnt")
+    # As if the row had been freed without the machine, which a terminate that meets a busy disk does.
+    disk = Disk(volume["serial"], cloud.volumes.path(volume["serial"]), two)
+    with pytest.raises(DiskBusyError, match="mounted on /mnt"):
+        await cloud.machines.present(disk)
+    await pair.shell("w1", "umount /mnt")
+
+    after = await cloud.machines.present(disk)
+
+    assert after != before
+    assert (await pair.run("w1", "ls", before, after)).output == ""
+    await pair.shell("w2", f"systemd-run -q --pipe --wait dd if={after} of=/dev/null count=1")
+    await cloud.machines.present(Disk(disk.serial, disk.image, one))
     assert (await pair.detach(volume, one)).status_code == 200
 
 

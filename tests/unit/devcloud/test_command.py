@@ -99,6 +99,13 @@ def test_machines_need_images_and_are_not_this_host(
     assert said in capsys.readouterr().err
 
 
+def test_folder_with_machines_is_served_with_machines_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "nspawn/machines/id-1").mkdir(parents=True)
+
+    assert run(["serve", "--backend", "none", "--data-dir", str(tmp_path), "--listen", "127.0.0.1:0"]) == 1
+    assert "has machines; serve it with --backend nspawn" in capsys.readouterr().err
+
+
 def test_entering_no_machine_is_told_apart_from_a_command_that_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

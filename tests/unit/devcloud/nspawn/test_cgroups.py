@@ -107,6 +107,15 @@ def test_machine_is_frozen_as_a_whole(v1: Path) -> None:
     assert (v1 / "freezer/site/m/freezer.state").read_text() == "THAWED"
 
 
+def test_host_that_cannot_freeze_says_so(tmp_path: Path) -> None:
+    groups = Cgroups("site", [Hierarchy(tmp_path, frozenset({"cpu"}), 1)])
+    groups.create("m", 0)
+
+    with pytest.raises(BackendError, match="freezer"):
+        groups.freeze("m", frozen=True)
+    groups.freeze("m", frozen=False)
+
+
 def test_processes_of_all_groups_below_are_the_machines(v1: Path) -> None:
     groups = groups_of(V1, v1)
     groups.create("m", 0)

@@ -232,6 +232,18 @@ async def test_forced_halt_does_not_ask(rig: Rig) -> None:
     assert rig.host.calls == ["let go", "kill", "sweep"]
 
 
+async def test_machine_that_could_not_be_ended_is_news_when_it_ends(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("devcloud.nspawn.supervisor._DIE_S", 0.02)
+    await rig.boot()
+    rig.host.dies = False
+    with pytest.raises(BackendError, match="does not end"):
+        await rig.runs.halt("id-1", force=True)
+    assert rig.is_running
+    rig.host.ended(1)
+
+    assert (await rig.news()).end is End.CRASHED
+
+
 async def test_halt_of_a_machine_that_does_not_run_sweeps_up_after_it(rig: Rig) -> None:
     await rig.runs.halt("id-1", force=True)
 
