@@ -14,7 +14,11 @@ from csi.metrics import Metrics
 from csi.server import AddService, RpcServer
 
 # grpcio clients would send the escaped socket path as the authority otherwise.
-CHANNEL_OPTIONS = [("grpc.default_authority", "localhost")]
+CHANNEL_OPTIONS = [
+    ("grpc.default_authority", "localhost"),
+    # A connection of its own: gRPC would share one among all channels to an address, also one that is being drained.
+    ("grpc.use_local_subchannel_pool", 1),
+]
 
 
 @contextlib.asynccontextmanager
