@@ -29,7 +29,7 @@ from tests.support.tools import MissingToolError
 IMAGE = "debian"
 NETWORK = "10.77.0.0/24"
 PODS = "192.168.0.0/16"
-LIMIT_S = 300
+LIMIT_S = 600
 """Time limit of a test, the build of the image included."""
 _LOOK_S = 0.05
 _WAIT_S = 60.0
