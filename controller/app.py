@@ -8,7 +8,6 @@ Belongs here: wiring. Does not belong here: any rule.
 
 import asyncio
 import logging
-import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -23,12 +22,12 @@ from controller.ports import CloudError, CloudOffer
 from controller.rules import wire_rules
 from controller.servicer import ControllerServicer
 from controller.settings import ControllerSettings
+from csi.command_line import EXIT_OK, settings_or_exit_code
 from csi.metrics import Metrics
 from csi.pb import csi_pb2_grpc
-from csi.program import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Plugin, ServeAnewError
+from csi.program import EXIT_FAILED, Plugin, ServeAnewError
 from csi.program import main as run_plugin
 from csi.request import request_id
-from csi.settings import SettingsError, help_text, read_settings
 from thecloud.errors import PlatformError
 
 LOG = logging.getLogger("controller.app")
@@ -121,14 +120,9 @@ def _run_doctor(argv: Sequence[str]) -> int:
     # Imported here only: serving does not need it, and start time and memory count there.
     from controller import doctor  # noqa: PLC0415
 
-    if {"--help", "-h"} & set(argv):
-        sys.stdout.write(help_text(doctor.DoctorSettings, f"{PROGRAM} doctor", DOCTOR_SUMMARY))
-        return EXIT_OK
-    try:
-        settings = read_settings(doctor.DoctorSettings, argv, os.environ)
-    except SettingsError as error:
-        sys.stderr.write("".join(f"{PROGRAM} doctor: {problem}\n" for problem in error.problems))
-        return EXIT_USAGE
+    settings = settings_or_exit_code(f"{PROGRAM} doctor", DOCTOR_SUMMARY, doctor.DoctorSettings, argv)
+    if isinstance(settings, int):
+        return settings
     findings = asyncio.run(doctor.examine(settings))
     sys.stdout.write(doctor.report(findings, settings.output))
     return EXIT_OK if doctor.is_healthy(findings) else EXIT_FAILED

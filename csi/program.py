@@ -7,9 +7,7 @@ connection pool, a listener for kernel events) is closed in turn after the last 
 import asyncio
 import contextlib
 import logging
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from typing import Any, TypeVar
 
 import grpc.aio
 
+from csi.command_line import EXIT_OK, settings_or_exit_code
 from csi.endpoint import EndpointError, SocketFile, TcpEndpoint, claimed
 from csi.errors import CsiError
 from csi.health import Answer, HealthServer
@@ -30,13 +29,11 @@ from csi.registrar import GRACE_S as REGISTRATION_GRACE_S
 from csi.registrar import Registrar
 from csi.registration import Registration, RegistrationError, RegistrationServicer
 from csi.server import ROLLBACK_S, AddService, RpcServer
-from csi.settings import SettingsError, ShellSettings, help_text, read_settings
+from csi.settings import ShellSettings
 
 LOG = logging.getLogger("csi.program")
 
-EXIT_OK = 0
 EXIT_FAILED = 1
-EXIT_USAGE = 2
 READY_LIMIT_S = 4.0
 """Time that /readyz waits for a check; below what probes usually allow."""
 
@@ -117,14 +114,9 @@ def main(
     argv: Sequence[str],
 ) -> int:
     """Run a program until a signal; give its exit code: 0 after SIGTERM or SIGINT, 1 for a failure, 2 for settings."""
-    if {"--help", "-h"} & set(argv):
-        sys.stdout.write(help_text(settings_class, program, summary))
-        return EXIT_OK
-    try:
-        settings = read_settings(settings_class, argv, os.environ)
-    except SettingsError as error:
-        sys.stderr.write("".join(f"{program}: {problem}\n" for problem in error.problems))
-        return EXIT_USAGE
+    settings = settings_or_exit_code(program, summary, settings_class, argv)
+    if isinstance(settings, int):
+        return settings
     configure_logging(level=settings.log_level, form=settings.log_format)
     return asyncio.run(_run(settings, build))
 

@@ -232,6 +232,36 @@ class LoopDisks:
             ) from error
 
 
+class OnLoopDisks:
+    """What a back end on loop devices answers of its disks, whoever sees them."""
+
+    _disks: LoopDisks
+
+    async def grow(self, serial: str) -> None:
+        """Let the loop device take the new size of its image."""
+        await self._disks.grow(serial)
+
+    async def disks(self) -> Mapping[str, PresentDisk]:
+        """Look at all loop devices of this machine and give ours."""
+        return await self._disks.disks()
+
+    async def writes(self, serial: str) -> int | None:
+        """Give the kernel's count of writes to the loop device."""
+        return await self._disks.writes(serial)
+
+    async def flush(self, serials: Sequence[str]) -> None:
+        """Sync the mounted file systems and the devices."""
+        await self._disks.flush(serials)
+
+    def frozen(self, serials: Sequence[str]) -> AbstractAsyncContextManager[None]:
+        """Freeze the mounted file systems on these disks."""
+        return self._disks.frozen(serials)
+
+    async def thaw(self) -> None:
+        """Let go of file systems that a killed platform left frozen."""
+        await self._disks.thaw()
+
+
 def _thaw(folders: Sequence[int]) -> None:
     for folder in folders:
         # Not frozen is the state that is wanted.

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 
+from csi.command_line import EXIT_OK, EXIT_USAGE, settings_or_exit_code
 from csi.driver import DRIVER_NAME
 from csi.errors import CsiError
 from csi.logs import LogLevel, configure_logging
-from csi.settings import SettingsError, help_text, read_settings
 from node.app import Host, cluster_of, devices_of, identities_of, this_host
 from node.health import BASE_TOOLS, TOOLS
 from node.kube.api import KubeApi
@@ -27,7 +27,8 @@ from node.model import Device, FsType
 from node.ports import SilentObserver
 from node.settings import NodeSettings
 
-EXIT_OK, EXIT_PROBLEMS, EXIT_USAGE = 0, 1, 2
+EXIT_PROBLEMS = 1
+SUMMARY = "Checks this host and says what to do. --output json prints JSON."
 LIMIT_S = 15.0
 COMMAND_LIMIT_S = 5.0
 
@@ -235,17 +236,11 @@ class Doctor:
 def main(program: str, argv: Sequence[str]) -> int:
     """Run all checks and print them; 0 when nothing failed, 1 when something did, 2 for wrong arguments."""
     words, form = _take_output(list(argv))
-    if {"--help", "-h"} & set(words):
-        summary = "Checks this host and says what to do. --output json prints JSON."
-        sys.stdout.write(help_text(NodeSettings, program, summary))
-        return EXIT_OK
+    settings = settings_or_exit_code(program, SUMMARY, NodeSettings, words)
+    if isinstance(settings, int):
+        return settings
     if form not in {"table", "json"}:
         sys.stderr.write(f"{program}: --output is {form!r}; table or json is needed\n")
-        return EXIT_USAGE
-    try:
-        settings = read_settings(NodeSettings, words, os.environ)
-    except SettingsError as error:
-        sys.stderr.write("".join(f"{program}: {problem}\n" for problem in error.problems))
         return EXIT_USAGE
     configure_logging(level=LogLevel.ERROR)
     rows = asyncio.run(_examine_here(settings))

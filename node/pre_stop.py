@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from csi.command_line import EXIT_OK, settings_or_exit_code
 from csi.errors import CsiError
 from csi.kinds import DURATION, LOG_FORMAT, LOG_LEVEL, REQUIRED_TEXT
 from csi.logs import LogFormat, LogLevel, configure_logging
-from csi.settings import SettingsError, help_text, option, read_settings
+from csi.settings import option
 from node.departure import Departure
 from node.kube.api import in_cluster
 from node.kube.attachments import KubeAttachments
@@ -27,7 +28,6 @@ from node.kube.nodes import KubeNodes
 
 _LOG = logging.getLogger(__name__)
 
-EXIT_OK, EXIT_USAGE = 0, 2
 SUMMARY = (
     "Waits until the volumes are detached when this node is drained or taken away. For the preStop hook of the node "
     "plugin's container; the outcome goes to the container's log."
@@ -51,14 +51,9 @@ class PreStopSettings:
 
 def main(program: str, argv: Sequence[str]) -> int:
     """Wait if there is a reason to; 2 for wrong settings, else 0."""
-    if {"--help", "-h"} & set(argv):
-        sys.stdout.write(help_text(PreStopSettings, program, SUMMARY))
-        return EXIT_OK
-    try:
-        settings = read_settings(PreStopSettings, argv, os.environ)
-    except SettingsError as error:
-        sys.stderr.write("".join(f"{program}: {problem}\n" for problem in error.problems))
-        return EXIT_USAGE
+    settings = settings_or_exit_code(program, SUMMARY, PreStopSettings, argv)
+    if isinstance(settings, int):
+        return settings
     with open_container_log() as stream:
         configure_logging(level=settings.log_level, form=settings.log_format, stream=stream)
         try:

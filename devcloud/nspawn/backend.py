@@ -5,14 +5,13 @@ import hashlib
 import logging
 import shutil
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from devcloud import commands, loop, mounts
 from devcloud.errors import BackendError
-from devcloud.loop_disks import LoopDisks
-from devcloud.machines import Disk, Ended, Machine, PresentDisk
+from devcloud.loop_disks import LoopDisks, OnLoopDisks
+from devcloud.machines import Disk, Ended, Machine
 from devcloud.mounts import MountView
 from devcloud.nspawn import disks, files, mounting
 from devcloud.nspawn.cgroups import Cgroups, find_hierarchies
@@ -62,7 +61,7 @@ def site_name(data_dir: Path) -> str:
     return f"devcloud-{hashlib.sha256(bytes(data_dir.resolve())).hexdigest()[:8]}"
 
 
-class NspawnMachines:
+class NspawnMachines(OnLoopDisks):
     """Instances as machines of their own; needs root, systemd-nspawn and the loop driver."""
 
     def __init__(self, site: Site, disks_dir: Path, *, boot_timeout_s: float, stop_timeout_s: float) -> None:
@@ -191,30 +190,6 @@ class NspawnMachines:
             if run.leader is not None:
                 await asyncio.to_thread(disks.take_node, run.leader, number)
         await self._disks.release(number)
-
-    async def grow(self, serial: str) -> None:
-        """Let the loop device take the new size of its image."""
-        await self._disks.grow(serial)
-
-    async def disks(self) -> Mapping[str, PresentDisk]:
-        """Look at all loop devices of this host and give ours."""
-        return await self._disks.disks()
-
-    async def writes(self, serial: str) -> int | None:
-        """Give the kernel's count of writes to the loop device."""
-        return await self._disks.writes(serial)
-
-    async def flush(self, serials: Sequence[str]) -> None:
-        """Sync the file systems that machines have mounted, and the devices."""
-        await self._disks.flush(serials)
-
-    def frozen(self, serials: Sequence[str]) -> AbstractAsyncContextManager[None]:
-        """Freeze the file systems that machines have mounted."""
-        return self._disks.frozen(serials)
-
-    async def thaw(self) -> None:
-        """Let go of file systems that a killed platform left frozen."""
-        await self._disks.thaw()
 
     async def _equip(self, instance_id: str, run: Run) -> None:
         """Give a machine that starts the nodes of its disks."""

@@ -1,7 +1,6 @@
 """A namespace of the cluster as a test sees it: objects, waiting, files in pods, and what may be left at the end."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -174,8 +173,3 @@ async def csi_mounts(site: Site, node: str) -> list[str]:
     """Give the mounts of this driver's volumes in a machine."""
     table = (await platform.run(site, node, "cat", "/proc/self/mountinfo")).splitlines()
     return [line for line in table if "kubernetes.io~csi/pvc-" in line or f"kubernetes.io/csi/{DRIVER}/" in line]
-
-
-def shown(value: object) -> str:
-    """Give a value as text for an assertion."""
-    return json.dumps(value, indent=1, default=str)[:2000]

@@ -11,22 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.cache import cache_folder
 from tests.support.tools import MissingToolError, find_program
 
 SUITE = "bookworm"
 _DROPPED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/cache/apt", "var/lib/apt/lists")
 
 
-def cache_folder(kind: str) -> Path:
-    """Give a folder of this project in the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    root = os.environ.get("THECLOUD_CACHE") or Path(base) / "thecloud-kubernetes"
-    return Path(root) / kind
-
-
 def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
     """Give the folder that the cache keeps under a key; `build` fills a new one, which counts when it is complete."""
-    cache = cache_folder(kind)
+    cache = cache_folder() / kind
     cache.mkdir(parents=True, exist_ok=True)
     folder = cache / key
     with _only_builder(cache / "lock"):

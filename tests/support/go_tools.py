@@ -5,6 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.cache import cache_folder
+
 _GO = Path(__file__).parents[2] / "scripts" / "go"
 _BUILD_ARGS = ("build", "-trimpath", "-ldflags", "-s -w")
 
@@ -26,14 +28,6 @@ class GoTool:
     def path(self) -> Path:
         """Where the program is in the cache, built or not."""
         return cache_folder() / "bin" / f"{self.name}-{self.version}"
-
-
-def cache_folder() -> Path:
-    """Give this project's folder in the user's cache: THECLOUD_CACHE, or one in the place for caches."""
-    own = os.environ.get("THECLOUD_CACHE")
-    if own:
-        return Path(own).expanduser().resolve()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "thecloud-kubernetes"
 
 
 async def obtain(tool: GoTool) -> Path:

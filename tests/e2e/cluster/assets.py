@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.cluster.binaries import obtain_binaries, obtain_snapshot_crds
-from tests.e2e.cluster.cache import Cache, Report, cache_folder
+from tests.e2e.cluster.cache import Cache, Report
 from tests.e2e.cluster.debian import obtain_system
 from tests.e2e.cluster.errors import AssetError
 from tests.e2e.cluster.images import obtain_images
 from tests.e2e.cluster.machine_image import obtain_machine_image
+from tests.support.cache import cache_folder
 
 UNUSED_DAYS = 7
 

@@ -26,7 +26,6 @@ GINKGO_VERSION = "v2.28.1"
 ETCD_VERSION = "v3.6.16"
 CONTAINERD_VERSION = "v2.4.2"
 CNI_VERSION = "v1.9.1"
-HELM_VERSION = "v4.3.1"
 SNAPSHOT_CLIENT = "github.com/kubernetes-csi/external-snapshotter/client/v8"
 SNAPSHOT_CLIENT_VERSION = "v8.7.0"
 
@@ -159,13 +158,6 @@ TOOLS = (
         "snapshot-controller",
         own_module=True,
         also={SNAPSHOT_CLIENT: SNAPSHOT_CLIENT_VERSION},
-    ),
-    Tool(
-        name="helm",
-        module="helm.sh/helm/v4",
-        version=HELM_VERSION,
-        packages={"helm": "helm.sh/helm/v4/cmd/helm"},
-        variables={"helm.sh/helm/v4/internal/version.version": HELM_VERSION},
     ),
     Tool(
         name="pause",

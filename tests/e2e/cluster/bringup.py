@@ -22,7 +22,6 @@ CONTROL_PLANE = "cp-1"
 _NODE_MEMORY_MIB = 6144
 _KUBEADM_S = 240.0
 _READY_S = 120.0
-_WATCHERS = 8192
 _SOCKET_LOOKS = 150
 _CA_HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _TOKEN_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -52,7 +51,6 @@ async def up(folder: Path, assets: Assets, shape: Shape, *, say: Say) -> Site:
     def step(text: str) -> None:
         say(f"{time.perf_counter() - started_at:6.1f} s  {text}")
 
-    _allow_watchers()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise ClusterError(f"{folder} is not empty; `make cluster-down` removes the cluster that is there")
@@ -91,24 +89,14 @@ async def down(folder: Path, *, say: Say) -> None:
     say(f"nothing is left of the cluster in {folder}")
 
 
-def _allow_watchers() -> None:
-    """Let the machines' programs watch files: to the kernel they are all one user, with one limit."""
-    limit = Path("/proc/sys/fs/inotify/max_user_instances")
-    if int(limit.read_text()) < _WATCHERS:
-        limit.write_text(str(_WATCHERS))
-
-
 async def _platform(folder: Path, assets: Assets) -> Site:
     process = platform.start(folder, assets.machine_image)
     (folder / "devcloud.pid").write_text(str(process.pid))
     outer, inner = await platform.addresses(folder, process)
-    (namespace,) = await asyncio.to_thread(lambda: list((folder / "cloud/nspawn").glob("namespace")) or [Path()])
     site = Site(
         folder=folder,
-        devcloud_pid=process.pid,
         devcloud_url=outer,
         inner_url=inner,
-        namespace=namespace,
         kubectl=assets.binaries["kubectl"],
     )
     site.save()
@@ -130,7 +118,7 @@ async def _machine(site: Site, name: str, *, zone: str, ssh_key_id: str) -> None
 
 async def _member(site: Site, name: str) -> kubeadm.Member:
     data = await platform.instance_data(site, name)
-    return kubeadm.Member(name=name, address=data["private_ip"], labels={})
+    return kubeadm.Member(name=name, address=data["private_ip"])
 
 
 def _plan(endpoint: str) -> kubeadm.Plan:

@@ -43,14 +43,6 @@ class Artefact:
         return f"{self.name}-{self.key}"
 
 
-def cache_folder() -> Path:
-    """Give this project's folder in the user's cache: THECLOUD_CACHE, or one in the place for caches."""
-    own = os.environ.get("THECLOUD_CACHE")
-    if own:
-        return Path(own).expanduser().resolve()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "thecloud-kubernetes"
-
-
 def digest(*parts: str | bytes) -> str:
     """Give the key for these inputs, in this order."""
     total = hashlib.sha256()

@@ -5,7 +5,7 @@ that share one host.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 API_PORT = 6443
@@ -21,8 +21,6 @@ class Member:
 
     name: str
     address: str
-    labels: Mapping[str, str]
-    taints: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +96,13 @@ def join_config(plan: Plan, member: Member, *, ca_hash: str) -> str:
 
 
 def _registration(member: Member) -> dict[str, object]:
-    labels = ",".join(f"{key}={value}" for key, value in sorted(member.labels.items()))
     return {
         "name": member.name,
         "criSocket": CRI_SOCKET,
         "imagePullPolicy": "Never",
         # These hosts may have cgroup v1, which the kubelet runs on when it is told to.
         "ignorePreflightErrors": ["SystemVerification"],
-        "kubeletExtraArgs": [
-            {"name": "node-ip", "value": member.address},
-            *([{"name": "node-labels", "value": labels}] if labels else []),
-        ],
-        **({"taints": list(member.taints)} if member.taints else {}),
+        "kubeletExtraArgs": [{"name": "node-ip", "value": member.address}],
     }
 
 

@@ -16,13 +16,10 @@ class Site:
     """A cluster of this host."""
 
     folder: Path
-    devcloud_pid: int
     devcloud_url: str
     """For this host."""
     inner_url: str
     """For the machines and their pods."""
-    namespace: Path
-    """Network namespace in which the machines' addresses can be reached."""
     kubectl: Path
     control_planes: tuple[str, ...] = ()
     workers: tuple[str, ...] = ()
@@ -31,6 +28,11 @@ class Site:
     def cloud_dir(self) -> Path:
         """The platform's data folder."""
         return self.folder / "cloud"
+
+    @property
+    def namespace(self) -> Path:
+        """Network namespace in which the machines' addresses can be reached."""
+        return self.cloud_dir / "nspawn/namespace"
 
     @property
     def kubeconfig(self) -> Path:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster.cache import Artefact, Cache, cache_folder, digest, digest_of_files
+from tests.e2e.cluster.cache import Artefact, Cache, digest, digest_of_files
 from tests.e2e.cluster.errors import AssetError
+from tests.support.cache import cache_folder
 
 ARTEFACT = Artefact("kind", "thing", "0123")
 

@@ -5,7 +5,6 @@ import contextlib
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,7 +155,7 @@ def dripping(account_dir: Path, ended: threading.Event) -> Iterator[int]:
             client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
             while True:
                 client.sendall(b" ")
-                time.sleep(0.005)
+                ended.wait(0.005)
         ended.set()
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
