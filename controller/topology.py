@@ -7,9 +7,9 @@ one that this driver cannot promise anything about.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from csi.driver import ZONE_KEY
 from csi.errors import CsiError, ErrorKind
 
-ZONE_KEY = "topology.csi.thecloud.io/zone"
 Segments = Mapping[str, str]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import grpc.aio
 
 from csi.deadline import deadline_of
+from csi.driver import ZONE_KEY
 from csi.errors import CsiError, ErrorKind
 from csi.pb import csi_pb2, csi_pb2_grpc
 from csi.validate import absolute_path, bytes_range, optional_text, volume_id
@@ -27,7 +28,6 @@ from node.state import StagedVolume, VolumeRecords
 from node.stats import Figures
 from node.unstage import Unstaging
 
-ZONE_KEY = "topology.csi.thecloud.io/zone"
 DEFAULT_LIMIT_S = 120.0
 """For callers that set no time limit; the kubelet's own is two minutes."""
 MAX_PATH_BYTES = 4096

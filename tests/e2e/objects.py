@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from csi.driver import DRIVER_NAME, ZONE_KEY
 from tests.e2e.cluster.images import TOOLS_IMAGE
 
-DRIVER = "csi.thecloud.io"
 CLASS = "thecloud-block"
-ZONE_KEY = "topology.csi.thecloud.io/zone"
 ANYWHERE = ({"operator": "Exists"},)
 """Tolerations that let a pod onto the control plane too, which is the second zone's only node."""
 MOUNT = "/data"
@@ -138,7 +137,7 @@ def storage_class(name: str, parameters: Mapping[str, str] | None = None, **fiel
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
         "metadata": {"name": name},
-        "provisioner": DRIVER,
+        "provisioner": DRIVER_NAME,
         "volumeBindingMode": "WaitForFirstConsumer",
         "allowVolumeExpansion": True,
         **({"parameters": dict(parameters)} if parameters else {}),

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from csi.driver import ZONE_KEY
 from tests.e2e.cluster import platform
-from tests.e2e.objects import ZONE_KEY, claim, pod, storage_class
+from tests.e2e.objects import claim, pod, storage_class
 from tests.e2e.world import World
 
 

@@ -2,8 +2,9 @@
 
 import asyncio
 
+from csi.driver import DRIVER_NAME, ZONE_KEY
 from tests.e2e.cluster import driver, platform
-from tests.e2e.objects import ANYWHERE, CLASS, DRIVER, ZONE_KEY, claim, pod, storage_class
+from tests.e2e.objects import ANYWHERE, CLASS, claim, pod, storage_class
 from tests.e2e.world import World
 
 
@@ -72,7 +73,7 @@ async def test_a_volume_that_was_there_before_is_used_and_kept(world: World) -> 
                     "accessModes": ["ReadWriteOnce"],
                     "persistentVolumeReclaimPolicy": "Retain",
                     "storageClassName": CLASS,
-                    "csi": {"driver": DRIVER, "volumeHandle": made["id"], "fsType": "ext4"},
+                    "csi": {"driver": DRIVER_NAME, "volumeHandle": made["id"], "fsType": "ext4"},
                     "nodeAffinity": {
                         "required": {
                             "nodeSelectorTerms": [

@@ -5,11 +5,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from csi.driver import DRIVER_NAME
 from tests.e2e.cluster import platform
 from tests.e2e.cluster.errors import ClusterError
 from tests.e2e.cluster.kubectl import Kubectl
 from tests.e2e.cluster.site import Site
-from tests.e2e.objects import DRIVER, MOUNT, Object
+from tests.e2e.objects import MOUNT, Object
 
 LOOK_S = 0.3
 LIMIT_S = 120.0
@@ -117,7 +118,7 @@ class World:
         for volume in await self.kube.items("pv"):
             owner = volume["spec"].get("claimRef", {}).get("namespace")
             source = volume["spec"].get("csi", {})
-            if owner == self.namespace and source.get("driver") == DRIVER:
+            if owner == self.namespace and source.get("driver") == DRIVER_NAME:
                 self.handles.add(source["volumeHandle"])
 
     async def story(self) -> str:
@@ -172,4 +173,4 @@ async def attached_disks(site: Site, node: str) -> set[str]:
 async def csi_mounts(site: Site, node: str) -> list[str]:
     """Give the mounts of this driver's volumes in a machine."""
     table = (await platform.run(site, node, "cat", "/proc/self/mountinfo")).splitlines()
-    return [line for line in table if "kubernetes.io~csi/pvc-" in line or f"kubernetes.io/csi/{DRIVER}/" in line]
+    return [line for line in table if "kubernetes.io~csi/pvc-" in line or f"kubernetes.io/csi/{DRIVER_NAME}/" in line]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from csi.driver import DRIVER_NAME
 from devcloud import commands
 from tests.e2e.cluster import platform
 from tests.e2e.cluster.assets import Assets
@@ -16,7 +17,6 @@ from tests.e2e.cluster.errors import ClusterError
 from tests.e2e.cluster.kubectl import Kubectl
 from tests.e2e.cluster.site import Site
 
-DRIVER = "csi.thecloud.io"
 NAMESPACE = "thecloud-system"
 SECRET = "thecloud-api-credentials"
 CLUSTER_ID = "e2e"
@@ -90,7 +90,7 @@ async def registered(kube: Kubectl) -> Mapping[str, int]:
     found = {}
     for one in await kube.items("csinodes"):
         for driver in one["spec"].get("drivers") or ():
-            if driver["name"] == DRIVER:
+            if driver["name"] == DRIVER_NAME:
                 found[one["metadata"]["name"]] = int((driver.get("allocatable") or {}).get("count", 0))
     return found
 

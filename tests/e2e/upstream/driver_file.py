@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tests.e2e.objects import CLASS, DRIVER, ZONE_KEY
+from csi.driver import DRIVER_NAME, ZONE_KEY
+from tests.e2e.objects import CLASS
 
 CAPABILITIES: Mapping[str, bool] = {
     "persistence": True,
@@ -42,7 +43,7 @@ NOT_CLAIMED: Mapping[str, str] = {
 def definition(fs_type: str) -> str:
     """Give the driver file for one default file system, as JSON, which is YAML too."""
     info: dict[str, Any] = {
-        "Name": DRIVER,
+        "Name": DRIVER_NAME,
         "SupportedSizeRange": {"Min": "1Gi", "Max": "16000Gi"},
         "SupportedFsType": {"": {}, "ext4": {}, "xfs": {}},
         "SupportedMountOption": {"noatime": {}},

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from csi.driver import DRIVER_NAME
 from tests.e2e.cluster import driver, platform
 from tests.e2e.cluster import site as sites
 from tests.e2e.cluster.assets import Assets, prepare
 from tests.e2e.cluster.kubectl import Kubectl
 from tests.e2e.cluster.site import Site
-from tests.e2e.objects import CLASS, DRIVER, storage_class
+from tests.e2e.objects import CLASS, storage_class
 from tests.e2e.upstream import driver_file, results
 from tests.e2e.upstream.page import page
 from tests.e2e.upstream.results import Outcome, Spec
@@ -83,7 +84,7 @@ async def run(options: argparse.Namespace) -> int:
             "apiVersion": "storage.k8s.io/v1",
             "kind": "VolumeAttributesClass",
             "metadata": {"name": f"{CLASS}-fast"},
-            "driverName": DRIVER,
+            "driverName": DRIVER_NAME,
             "parameters": {"performanceClass": "fast"},
         },
     )

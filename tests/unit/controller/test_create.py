@@ -7,7 +7,7 @@ import pytest
 from grpc import StatusCode
 
 from controller.names import CLUSTER_TAG
-from controller.topology import ZONE_KEY
+from csi.driver import ZONE_KEY
 from csi.pb import csi_pb2 as pb
 from csi.volume_context import VolumeContext
 from devcloud.faults import Fault, Kind

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from grpc import StatusCode
 
-from controller.topology import ZONE_KEY
+from csi.driver import ZONE_KEY
 from csi.pb import csi_pb2 as pb
 from tests.unit.controller.rig import GIB, LIMIT_S, MODES, Rig, capability, refused, restarted, running_rig
 

@@ -6,7 +6,7 @@ import pytest
 from grpc import StatusCode
 
 from controller.features import GUARDED_DELETE, PLUGIN_SERVICES, RESTORE, ZONED_CREATE, offered
-from controller.topology import ZONE_KEY
+from csi.driver import ZONE_KEY
 from csi.pb import csi_pb2 as pb
 from tests.unit.controller.rig import Rig, refused, running_rig
 from thecloud.capabilities import Features

@@ -5,7 +5,7 @@ import pytest
 from grpc import StatusCode
 
 from controller.names import CLUSTER_TAG
-from controller.topology import ZONE_KEY
+from csi.driver import ZONE_KEY
 from csi.pb import csi_pb2 as pb
 from devcloud.faults import Fault, Kind
 from tests.unit.controller.rig import GIB, LIMIT_S, OURS, Rig, from_snapshot, refused, running_rig

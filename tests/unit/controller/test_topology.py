@@ -1,6 +1,7 @@
 import pytest
 
-from controller.topology import ZONE_KEY, Requirement, candidate_zones, is_reachable, segments_of
+from controller.topology import Requirement, candidate_zones, is_reachable, segments_of
+from csi.driver import ZONE_KEY
 from csi.errors import CsiError, ErrorKind
 
 
