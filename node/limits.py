@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from node.devices import Devices
-from node.model import Device, DeviceNumber
+from node.model import Device, DeviceNumber, IdentitySource
 from node.ports import Kernel
 from node.state import StagedVolume, VolumeRecords
 
@@ -18,7 +18,7 @@ LEAST = 1
 """In CSI 0 means "no limit", the opposite of a full host. A full host says 1, and the attach that is one too many is
 refused by the platform."""
 _SLOT_NAMES = ("vd", "sd", "nvme", "xvd")
-"""Kernel names of disks that take a place on the instance's bus; loop, device mapper and memory disks take none."""
+"""Kernel names of disks that take a place on the instance's bus. Loop disks do when they are the platform's own."""
 
 
 class VolumeLimit:
@@ -67,7 +67,7 @@ class VolumeLimit:
         return [
             disk.name
             for disk in disks
-            if disk.name.startswith(_SLOT_NAMES)
+            if _takes_place(disk)
             and disk.name not in system
             and not any(record.is_on(disk) for record in records)
             and not self._may_be_ours(disk)
@@ -86,6 +86,11 @@ class VolumeLimit:
             except OSError as error:
                 _LOG.debug("the disk of %s cannot be told: %s", path, error)
         return names
+
+
+def _takes_place(disk: Device) -> bool:
+    loop_of_platform = any(one.source is IdentitySource.LOOP_FILE for one in disk.identities)
+    return disk.name.startswith(_SLOT_NAMES) or loop_of_platform
 
 
 def _disks_under(sys_root: Path, number: DeviceNumber) -> set[str]:

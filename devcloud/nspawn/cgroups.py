@@ -80,8 +80,8 @@ class Cgroups:
                 raise BackendError(f"control groups cannot be made in {hierarchy.mount}: it is read-only here")
 
     @property
-    def writable_in_machine(self) -> tuple[str, ...]:
-        """Mount points that are read-only in a machine and that its kubelet has to write to."""
+    def read_only_in_machine(self) -> tuple[str, ...]:
+        """Mount points that systemd-nspawn makes read-only in a machine; its systemd and its kubelet write there."""
         return tuple(
             str(item.mount) for item in self._all if item.version == 1 and not any("=" in c for c in item.controllers)
         )

@@ -11,7 +11,7 @@ import msgspec
 
 from devcloud.errors import BackendError
 
-_INITS = ("sbin/init", "usr/sbin/init", "lib/systemd/systemd", "usr/lib/systemd/systemd")
+_INITS = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/usr/sbin/init", "/sbin/init")
 UNUSABLE = ":,\\"
 """Characters that the options of mounts give another meaning."""
 
@@ -26,6 +26,8 @@ class MachineImage:
 
     name: str
     root: Path
+    init: str
+    """Path in the machine of the program that it boots with."""
     data: dict[str, Path]
     """Paths in the machine, with the folder that each gets a copy of."""
 
@@ -36,10 +38,16 @@ def load_image(name: str, folder: Path) -> MachineImage:
     root = folder.resolve() / "root"
     if set(UNUSABLE) & set(str(root)):
         raise BackendError(f"{where}: the path may have none of the characters {' '.join(UNUSABLE)}")
-    if not any((root / path).is_symlink() or (root / path).exists() for path in _INITS):
+    init = next((path for path in _INITS if _is_there(root / path.lstrip("/"))), None)
+    if init is None:
         raise BackendError(f"{where}: root/ has no systemd (sbin/init); a machine cannot boot from it")
     data = {path: _data_folder(where, folder, path, beside) for path, beside in _data(where, folder).items()}
-    return MachineImage(name, root, data)
+    return MachineImage(name, root, init, data)
+
+
+def _is_there(path: Path) -> bool:
+    # A link may lead to a place that is only right inside of the machine.
+    return path.is_symlink() or path.exists()
 
 
 def _data(where: str, folder: Path) -> dict[str, str]:

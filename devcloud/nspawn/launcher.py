@@ -48,6 +48,21 @@ echo "$status" >"$0.part" && mv "$0.part" "$0"
 """Waits for the word to go, which comes when it is noted and in its control groups; then for the machine's end."""
 
 
+_BOOT = """
+init=$1
+shift
+for mount; do
+    mount -o remount,rw,bind "$mount" || exit 1
+done
+exec "$init"
+"""
+"""The machine's first process, until it becomes systemd.
+
+systemd-nspawn gives a machine its control groups of version 1 read-only, and systemd looks once, at its start, which of
+them it can use: with only some it manages half of a pair (cpu and cpuacct) and removes what the kubelet makes there.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """What the machines of one platform share."""
@@ -89,7 +104,7 @@ def nspawn_command(machine: Machine, folder: MachineFolder, image: MachineImage,
         f"--bind-ro={folder.instance_data}:{files.INSTANCE_DATA}",
         f"--bind-ro={folder.product_uuid}:{files.PRODUCT_UUID}",
         *(f"--bind={folder.data(path)}:{path}" for path in image.data),
-        "--boot",
+        *("/bin/sh", "-c", _BOOT, "boot", image.init, *site.cgroups.read_only_in_machine),
     ]
 
 
@@ -128,8 +143,6 @@ class Launcher:
         settled = Run(run.boot, run.keeper, leader)
         if settled != run:
             await asyncio.to_thread(folder.write_run, settled)
-        for mount in self._site.cgroups.writable_in_machine:
-            await _mount_inside(leader, "-o", "remount,rw,bind", mount)
         dmi_uuid = await asyncio.to_thread(_DMI_UUID.resolve)
         if await asyncio.to_thread(dmi_uuid.exists):
             # The firmware's UUID is this host's, the same in all machines; a machine of a platform shows its own.

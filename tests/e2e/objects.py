@@ -121,6 +121,27 @@ def pod_spec(
     }
 
 
+def deployment(name: str, claims: Sequence[str], *, rather: str) -> Object:
+    """Build a deployment of one pod, which the scheduler puts on the node `rather` where it can."""
+    labels = {"app": name}
+    here = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [rather]}]}
+    affinity = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": here}]}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": 1,
+            "strategy": {"type": "Recreate"},
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {**pod_spec(claims), "affinity": {"nodeAffinity": affinity}},
+            },
+        },
+    }
+
+
 def snapshot(name: str, claim_name: str, *, snapshot_class: str = "thecloud-block") -> Object:
     """Build a snapshot of a claim."""
     return {

@@ -1,10 +1,11 @@
 """Where pods and volumes may go: zones, free places of a node, storage left, volumes that were there before."""
 
-import asyncio
+import pytest
 
 from csi.driver import DRIVER_NAME, ZONE_KEY
 from tests.e2e.cluster import driver, platform
-from tests.e2e.objects import ANYWHERE, CLASS, claim, pod, storage_class
+from tests.e2e.cluster.errors import ClusterError
+from tests.e2e.objects import ANYWHERE, CLASS, claim, deployment, pod, storage_class
 from tests.e2e.world import World
 
 
@@ -99,46 +100,82 @@ async def test_a_volume_that_was_there_before_is_used_and_kept(world: World) -> 
         async def deleted() -> bool:
             try:
                 await platform.call(world.site, "DELETE", f"/volumes/{made['id']}")
-            except Exception:  # noqa: BLE001 - still attached: asked again until it is free
+            except ClusterError:
                 return False
             return True
 
         await world.until(deleted, "the volume to be free")
 
 
+@pytest.mark.disruptive
 async def test_a_full_node_is_passed_over(world: World) -> None:
-    """Volumes that the scheduler does not know of fill the node's places; the refusal makes Kubernetes look again."""
-    node = world.site.workers[0]
-    zone = platform.ZONES[0]
-    instance = next(one for one in await platform.call(world.site, "GET", "/instances") if one["name"] == node)
-    extra = []
+    """The scheduler knows nothing of disks that others attach; a refused attach makes Kubernetes ask and look again."""
+    full, other = world.site.workers[:2]
+    before = (await driver.registered(world.kube))[full]
+    await world.start(claim("first"), pod("first", ["first"], node=full))
+    instance = (await platform.call(world.site, "GET", f"/instances/{full}"))["id"]
+    fillers: list[str] = []
     try:
-        for number in range(platform.MAX_VOLUMES):
-            made = await platform.call(
-                world.site, "POST", "/volumes", name=f"{world.namespace}-filler-{number}", size_gb=1, zone=zone
-            )
-            extra.append(made["id"])
-            await platform.call(world.site, "POST", f"/volumes/{made['id']}/attach", instance_id=instance["id"])
-        await world.apply(claim("data"), pod("user", ["data"], node=node))
-        text = await world.event("Pod", "user", "FailedAttachVolume")
-        assert "volumes" in text
+        for _ in range(platform.MAX_VOLUMES - 1):
+            fillers.append(await _fill(world, instance, len(fillers)))
+        await world.apply(claim("data"), deployment("user", ["data"], rather=full))
+        (name,) = await world.until(lambda: _pods_of(world, "user"), "a pod of the deployment")
+        assert "already has its 20 volumes" in await world.event("Pod", name, "FailedAttachVolume")
+        # In use they are certainly not volumes on their way to a pod, so the node plugin counts them.
+        for volume in fillers:
+            await _use(world, full, volume)
+
+        async def counted() -> bool:
+            return (await driver.registered(world.kube))[full] == before - len(fillers)
+
+        await world.until(counted, f"the count of {full} to be without the places of the {len(fillers)} disks")
+        running = await world.until(lambda: _running_on(world, "user", other), f"a pod on {other}", timeout_s=300)
+        await world.write(running, "written")
+        refused = await world.get("pod", name)
+        assert refused["status"]["reason"] == "VolumeAttachmentLimitExceeded"
     finally:
-        for volume in extra:
-            await _drop(world, volume, instance["id"])
-    await world.wait("condition=Ready", "pod/user")
-    await world.remember()
+        for volume in fillers:
+            await platform.run(world.site, full, "sh", "-c", f"umount /mnt/{volume}; rmdir /mnt/{volume}; true")
+            await _drop(world, volume, instance)
+
+
+async def _fill(world: World, instance: str, number: int) -> str:
+    """Attach a volume that Kubernetes knows nothing of, and give its id."""
+    wanted = {"name": f"{world.namespace}-filler-{number}", "size_gb": 1, "zone": platform.ZONES[0]}
+    made = await platform.call(world.site, "POST", "/volumes", **wanted)
+    await platform.call(world.site, "POST", f"/volumes/{made['id']}/attach", instance_id=instance)
+    return str(made["id"])
+
+
+async def _use(world: World, node: str, volume: str) -> None:
+    """Make a file system on an attached volume and mount it, as an administrator of the machine would."""
+    serial = (await platform.call(world.site, "GET", f"/volumes/{volume}"))["serial"]
+    script = (
+        'file=$(grep -l -F -- "$1" /sys/block/loop*/loop/backing_file) && name=${file#/sys/block/} && '
+        'device=/dev/${name%%/*} && mkfs.ext4 -q "$device" && mkdir /mnt/"$2" && mount "$device" /mnt/"$2"'
+    )
+    await platform.run(world.site, node, "sh", "-c", script, "sh", f"{serial}.img", volume)
 
 
 async def _drop(world: World, volume: str, instance: str) -> None:
     async def gone() -> bool:
         try:
             await platform.call(world.site, "POST", f"/volumes/{volume}/detach", instance_id=instance)
-        except Exception:  # noqa: BLE001 - it may not be attached
-            await asyncio.sleep(0)
-        try:
             await platform.call(world.site, "DELETE", f"/volumes/{volume}")
-        except Exception:  # noqa: BLE001 - asked again until it is free
+        except ClusterError:
             return False
         return True
 
     await world.until(gone, f"volume {volume} to go")
+
+
+async def _pods_of(world: World, app: str) -> list[str]:
+    found = await world.kube.items("pods", "-n", world.namespace, "-l", f"app={app}")
+    return [one["metadata"]["name"] for one in found]
+
+
+async def _running_on(world: World, app: str, node: str) -> str:
+    for one in await world.kube.items("pods", "-n", world.namespace, "-l", f"app={app}"):
+        if one["spec"].get("nodeName") == node and one["status"].get("phase") == "Running":
+            return str(one["metadata"]["name"])
+    return ""

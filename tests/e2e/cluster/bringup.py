@@ -90,9 +90,9 @@ async def down(folder: Path, *, say: Say) -> None:
 
 
 async def _platform(folder: Path, assets: Assets) -> Site:
-    process = platform.start(folder, assets.machine_image)
-    (folder / "devcloud.pid").write_text(str(process.pid))
-    outer, inner = await platform.addresses(folder, process)
+    pid = platform.start(folder, assets.machine_image)
+    (folder / "devcloud.pid").write_text(str(pid))
+    outer, inner = await platform.addresses(folder, pid)
     site = Site(
         folder=folder,
         devcloud_url=outer,

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from ipaddress import IPv4Network
@@ -33,8 +32,8 @@ _LOOK_S = 0.1
 _PLENTY = "1000"
 
 
-def start(folder: Path, machine_image: Path) -> "subprocess.Popen[bytes]":
-    """Start devcloud on the folder, in a session of its own: it goes on when this process ends."""
+def start(folder: Path, machine_image: Path) -> int:
+    """Start devcloud on the folder, in a session of its own: it goes on when this process ends. Gives its id."""
     logs = folder / "logs"
     logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     argv = (
@@ -48,23 +47,24 @@ def start(folder: Path, machine_image: Path) -> "subprocess.Popen[bytes]":
     return _start(argv, logs / "devcloud.log")
 
 
-def _start(argv: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
-    with log.open("ab") as output:
-        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+def _start(argv: Sequence[str], log: Path) -> int:
+    with Path(os.devnull).open("rb") as nothing:
+        return commands.spawn_detached(argv, stdin=nothing.fileno(), output=log, environment=os.environ)
 
 
-async def addresses(folder: Path, process: "subprocess.Popen[bytes]") -> tuple[str, str]:
+async def addresses(folder: Path, pid: int) -> tuple[str, str]:
     """Wait until a started platform serves, and give its addresses for this host and for the machines."""
     log = folder / "logs/devcloud.log"
     async with asyncio.timeout(_START_S):
         while True:
-            lines = log.read_text(errors="replace").splitlines()
+            ended = not _is_platform(pid, folder)
+            lines = log.read_text(errors="replace").splitlines() if log.exists() else []
             served = [line for line in lines if line.startswith("devcloud (")]
             if served:
                 outer = served[-1].rpartition(" on ")[2].split()[0].rstrip(",;")
                 return outer, f"http://{NETWORK[1]}:{httpx.URL(outer).port}"
-            if process.poll() is not None:
-                raise ClusterError(f"the platform ended with {process.returncode}:\n" + "\n".join(lines[-20:]))
+            if ended:
+                raise ClusterError("the platform ended:\n" + "\n".join(lines[-20:]))
             await asyncio.sleep(_LOOK_S)
 
 
@@ -155,8 +155,8 @@ async def away(site: Site) -> AsyncIterator[None]:
     finally:
         # At the same port: the machines were told that one.
         argv[argv.index("--listen") + 1] = f"127.0.0.1:{httpx.URL(site.devcloud_url).port}"
-        process = _start(argv, site.logs / "devcloud.log")
-        (site.folder / "devcloud.pid").write_text(str(process.pid))
+        pid = _start(argv, site.logs / "devcloud.log")
+        (site.folder / "devcloud.pid").write_text(str(pid))
         await _answers(site)
 
 

@@ -44,10 +44,13 @@ async def test_disks_that_others_use_lower_it(small: Plugin) -> None:
     assert await limit(small) == 2
 
 
-async def test_loop_disks_take_no_place(small: Plugin) -> None:
-    loop = small.plug("image", transport="loop")
+@pytest.mark.parametrize(("of_platform", "expected"), [(True, 3), (False, 4)])
+async def test_loop_disks_take_a_place_when_they_are_the_platforms(
+    small: Plugin, tmp_path: Path, of_platform: bool, expected: int
+) -> None:
+    loop = small.plug("image", transport="loop", image=None if of_platform else tmp_path / "other.img")
     mount_foreign(small, loop.number, loop.name)
-    assert await limit(small) == 4
+    assert await limit(small) == expected
 
 
 async def test_a_full_host_says_one_because_zero_means_no_limit(small: Plugin) -> None:

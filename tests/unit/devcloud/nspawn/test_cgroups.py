@@ -84,7 +84,7 @@ def test_no_limit_is_written_where_none_is_wanted(v1: Path) -> None:
 
 
 def test_controllers_that_a_kubelet_writes_to_are_made_writable(v1: Path) -> None:
-    wanted = groups_of(V1, v1).writable_in_machine
+    wanted = groups_of(V1, v1).read_only_in_machine
 
     assert wanted == tuple(str(v1 / name) for name in ("cpu", "cpuset", "memory", "devices", "freezer"))
 
@@ -153,7 +153,7 @@ def test_with_version_2_the_container_has_a_group_without_its_keeper(v2: Path) -
     assert (v2 / "site/m/cgroup.subtree_control").exists()
     assert (v2 / "site/m/memory.max").read_text() == "4096"
     assert (v2 / "site/cgroup.subtree_control").exists()
-    assert groups.writable_in_machine == ()
+    assert groups.read_only_in_machine == ()
     assert not groups.guard_disks
     groups.freeze("m", frozen=True)
     assert (v2 / "site/m/cgroup.freeze").read_text() == "1"

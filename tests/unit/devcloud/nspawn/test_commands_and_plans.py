@@ -10,13 +10,14 @@ from devcloud.errors import BackendError, MissingError
 from devcloud.machines import Machine
 from devcloud.nspawn import enter, mounting
 from devcloud.nspawn.backend import site_name
-from devcloud.nspawn.cgroups import Cgroups
+from devcloud.nspawn.cgroups import Cgroups, Hierarchy
 from devcloud.nspawn.image import MachineImage
 from devcloud.nspawn.launcher import Site, nspawn_command
 from devcloud.nspawn.network import Network
 from devcloud.nspawn.processes import Process, boot_id, identify
 from devcloud.nspawn.records import MachineFolder, Run
 
+CPU = Hierarchy(Path("/sys/fs/cgroup/cpu"), frozenset({"cpu"}), 1)
 RANGE = IPv4Network("10.77.0.0/24")
 
 
@@ -25,8 +26,8 @@ def machine(instance_id: str, name: str, hostname: str) -> Machine:
 
 
 def test_container_is_the_machine_that_the_platform_wants() -> None:
-    site = Site(Path("/d/nspawn"), Network("devcloud-1", RANGE), Cgroups("devcloud-1", []), {})
-    image = MachineImage("debian", Path("/i/root"), {"/var/lib/containerd": Path("/i/containerd")})
+    site = Site(Path("/d/nspawn"), Network("devcloud-1", RANGE), Cgroups("devcloud-1", [CPU]), {})
+    image = MachineImage("debian", Path("/i/root"), "/sbin/init", {"/var/lib/containerd": Path("/i/containerd")})
 
     words = nspawn_command(machine("id-1", "web", "web.example.org"), site.folder("id-1"), image, site)
 
@@ -35,7 +36,7 @@ def test_container_is_the_machine_that_the_platform_wants() -> None:
     assert {"--hostname=web.example.org", "--network-bridge=br0", "--keep-unit", "--register=no"} <= set(words)
     assert "--bind=/d/nspawn/machines/id-1/data/var-lib-containerd:/var/lib/containerd" in words
     assert "--bind-ro=/d/nspawn/hosts:/etc/hosts" in words
-    assert words[-1] == "--boot"
+    assert words[-3:] == ["boot", "/sbin/init", "/sys/fs/cgroup/cpu"]
 
 
 def test_names_on_this_host_follow_from_the_data_folder(tmp_path: Path) -> None:
