@@ -154,6 +154,7 @@ def devices_of(settings: NodeSettings, host: Host, observer: Observer) -> Device
         sys_root=host.sys_root,
         dev_root=host.dev_root,
         proc_root=host.proc_root,
+        host_proc=settings.host_proc,
         loop_disk_dir=settings.loop_disk_dir,
         events=host.events,
         observer=observer,
@@ -180,7 +181,13 @@ def limit_of(settings: NodeSettings, host: Host, devices: Devices, records: Volu
 
 def _lay_ground(settings: NodeSettings, host: Host, observer: Observer, records: VolumeRecords) -> _Ground:
     devices = devices_of(settings, host, observer)
-    mounts = Mounts(host.kernel, host.runner, proc_root=host.proc_root, sys_root=host.sys_root)
+    mounts = Mounts(
+        host.kernel,
+        host.runner,
+        proc_root=host.proc_root,
+        sys_root=host.sys_root,
+        host_proc=settings.host_proc,
+    )
     records.prepare()
     return _Ground(
         devices=devices,

@@ -38,15 +38,21 @@ class Devices:
         sys_root: Path = Path("/sys"),
         dev_root: Path = Path("/dev"),
         proc_root: Path = Path("/proc"),
+        host_proc: Path | None = None,
         loop_disk_dir: Path | None = None,
         events: DiskEvents | None = None,
         observer: Observer | None = None,
     ) -> None:
-        """`loop_disk_dir`: loop devices whose backing file is `<loop_disk_dir>/<serial>.img` count as disks."""
+        """Take the places to look at.
+
+        `loop_disk_dir`: loop devices whose backing file is `<loop_disk_dir>/<serial>.img` count as disks;
+        `host_proc`: the host's `/proc`, where `proc_root` is that of a container.
+        """
         self._kernel = kernel
         self._sys_root = sys_root
         self._dev_root = dev_root
         self._proc_root = proc_root
+        self._mount_tables = [proc_root / "self/mountinfo", *([host_proc / "1/mountinfo"] if host_proc else [])]
         # The kernel prints the backing file's path with all links followed.
         self._loop_disk_dir = None if loop_disk_dir is None else Path(os.path.realpath(loop_disk_dir))
         self._events = events or NoDiskEvents()
@@ -119,14 +125,18 @@ class Devices:
         return _same(device, await _listed(self._sys_root, lambda: self.numbered(device.number)))
 
     def in_use(self, device: Device) -> str:
-        """Say what uses the disk (mounts, swap, holders, partitions), or "" for nothing (blocking)."""
+        """Say what uses the disk (mounts, swap, holders, partitions), or "" for nothing (blocking).
+
+        Raises OSError when a table of mounts cannot be read.
+        """
         if device.holders:
             return f"held by {', '.join(device.holders)}"
         if device.partitions:
             return f"has partitions {', '.join(device.partitions)}"
+        words = (f" {device.number} ", mountinfo.word_of(device.path))
         # A mount point may have any bytes in its name; one that is no text must not hide what else is mounted.
-        text = (self._proc_root / "self/mountinfo").read_text(errors="surrogateescape")
-        table = mountinfo.parse(text, holding=(f" {device.number} ", mountinfo.word_of(device.path)))
+        texts = (path.read_text(errors="surrogateescape") for path in self._mount_tables)
+        table = (entry for text in texts for entry in mountinfo.parse(text, holding=words))
         # btrfs shows an anonymous number in the table; its source names the device.
         mounted = [e for e in table if e.device == device.number or e.source == str(device.path)]
         if mounted:

@@ -58,20 +58,19 @@ class VolumeLimit:
         return max(limit, LEAST)
 
     def _foreign(self, records: tuple[StagedVolume, ...]) -> list[str]:
-        try:
-            disks = self._devices.scan()
-        except OSError as error:
-            _LOG.warning("disks cannot be listed, so those of others are not counted: %s", error)
-            return []
         system = self._system_disks()
-        return [
-            disk.name
-            for disk in disks
-            if _takes_place(disk)
-            and disk.name not in system
-            and not any(record.is_on(disk) for record in records)
-            and not self._may_be_ours(disk)
-        ]
+        try:
+            return [
+                disk.name
+                for disk in self._devices.scan()
+                if _takes_place(disk)
+                and disk.name not in system
+                and not any(record.is_on(disk) for record in records)
+                and not self._may_be_ours(disk)
+            ]
+        except OSError as error:
+            _LOG.warning("disks and their mounts cannot be listed, so those of others are not counted: %s", error)
+            return []
 
     def _may_be_ours(self, disk: Device) -> bool:
         # A volume between attach and stage has a serial and no user. The scheduler counts it already; counting it as
@@ -89,6 +88,9 @@ class VolumeLimit:
 
 
 def _takes_place(disk: Device) -> bool:
+    # Where this host shares its kernel with others, sysfs shows theirs as well, which have no node here.
+    if not disk.path.exists():
+        return False
     loop_of_platform = any(one.source is IdentitySource.LOOP_FILE for one in disk.identities)
     return disk.name.startswith(_SLOT_NAMES) or loop_of_platform
 

@@ -35,11 +35,18 @@ class Mounts:
     """The mount table of this process's namespace."""
 
     def __init__(
-        self, kernel: Kernel, runner: Runner, *, proc_root: Path = Path("/proc"), sys_root: Path = Path("/sys")
+        self,
+        kernel: Kernel,
+        runner: Runner,
+        *,
+        proc_root: Path = Path("/proc"),
+        sys_root: Path = Path("/sys"),
+        host_proc: Path | None = None,
     ) -> None:
         self._kernel = kernel
         self._runner = runner
         self._proc_root = proc_root
+        self._host_proc = host_proc or proc_root
         self._sys_root = sys_root
 
     def table(self, *, holding: tuple[str, ...] = ("",)) -> tuple[MountEntry, ...]:
@@ -106,7 +113,7 @@ class Mounts:
                 return layer > 0
             result = await self._runner.run(_umount(entry), deadline=deadline)
             if result.exit_code != 0 and await self._still(entry, deadline):
-                holders = await _in_thread(lambda: holders_of(target, self._proc_root), deadline, target)
+                holders = await _in_thread(lambda: holders_of(target, self._host_proc), deadline, target)
                 raise CsiError(
                     ErrorKind.PRECONDITION,
                     f"{target} cannot be unmounted: {result.output}. In use by: {holders or 'unknown'}. "

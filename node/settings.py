@@ -93,6 +93,12 @@ class NodeSettings(ShellSettings):
         "Folder of image files whose loop devices count as disks (devcloud). Without it loop devices are never used.",
         default=None,
     )
+    host_proc: Path | None = option(
+        _OPTIONAL_PATH,
+        "Where the host's /proc is mounted, for a plugin in a container, whose own shows neither which disks the host "
+        "mounts nor which of its processes keep a mount busy.",
+        default=None,
+    )
     device_wait_s: float = option(
         DURATION, "Time to wait for an attached disk to appear, or to show a new size, in seconds.", default=30.0
     )

@@ -44,6 +44,25 @@ async def test_disks_that_others_use_lower_it(small: Plugin) -> None:
     assert await limit(small) == 2
 
 
+async def test_disks_without_a_node_are_not_of_this_host(small: Plugin) -> None:
+    small.plug("", transport="scsi", node=False)
+    assert await limit(small) == 4
+
+
+async def test_disks_that_the_host_mounts_lower_it_though_this_container_does_not_see_it(tmp_path: Path) -> None:
+    plugin = Plugin(tmp_path, max_volumes=5, host_proc=tmp_path / "host-proc")
+    await plugin.start()
+    foreign = plugin.plug("foreign")
+    table = tmp_path / "host-proc/1/mountinfo"
+    table.parent.mkdir(parents=True)
+    table.write_text("")
+    assert await limit(plugin) == 5
+    table.write_text(f"31 1 {foreign.number} / /srv rw - ext4 /dev/elsewhere rw\n")
+    assert await limit(plugin) == 4
+    table.unlink()
+    assert await limit(plugin) == 5
+
+
 @pytest.mark.parametrize(("of_platform", "expected"), [(True, 3), (False, 4)])
 async def test_loop_disks_take_a_place_when_they_are_the_platforms(
     small: Plugin, tmp_path: Path, of_platform: bool, expected: int
