@@ -107,6 +107,12 @@ PARAMETERS: tuple[Parameter, ...] = (
         "`ext4`, `xfs` or `btrfs`",
         "file system of the volume (default `ext4`); read by the provisioner, which hands it on with each call",
     ),
+    Parameter(
+        "deletionPolicy",
+        (Scope.GROUP,),
+        "any",
+        "nothing: the class's own field of this name decides. The storage suite of Kubernetes writes it here as well",
+    ),
     _added("pvc/name", "pvc-name", Scope.VOLUME, Scope.MUTABLE),
     _added("pvc/namespace", "pvc-namespace", Scope.VOLUME, Scope.MUTABLE),
     _added("pv/name", "pv-name", Scope.VOLUME, Scope.MUTABLE),

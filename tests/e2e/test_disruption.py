@@ -195,6 +195,7 @@ async def test_the_platform_is_away_for_a_while(world: World) -> None:
         restarts = await _restarts(world)
         async with platform.away(world.site):
             await world.apply(claim("later"), pod("waiting", ["later"]))
+            await world.event("PersistentVolumeClaim", "later", "ProvisioningFailed", "platform cannot be reached")
             await world.write("user", "works meanwhile")
             await asyncio.sleep(60)
         await world.wait("condition=Ready", "pod/waiting", timeout_s=180)

@@ -119,7 +119,8 @@ async def test_a_full_node_is_passed_over(world: World) -> None:
         for _ in range(platform.MAX_VOLUMES - 1):
             fillers.append(await _fill(world, instance, len(fillers)))
         await world.apply(claim("data"), deployment("user", ["data"], rather=full))
-        (name,) = await world.until(lambda: _pods_of(world, "user"), "a pod of the deployment")
+        (first,) = await world.until(lambda: world.pods_of("user"), "a pod of the deployment")
+        name = first["metadata"]["name"]
         assert "already has its 20 volumes" in await world.event("Pod", name, "FailedAttachVolume")
         # In use they are certainly not volumes on their way to a pod, so the node plugin counts them.
         for volume in fillers:
@@ -129,7 +130,7 @@ async def test_a_full_node_is_passed_over(world: World) -> None:
             return (await driver.registered(world.kube))[full] == before - len(fillers)
 
         await world.until(counted, f"the count of {full} to be without the places of the {len(fillers)} disks")
-        running = await world.until(lambda: _running_on(world, "user", other), f"a pod on {other}", timeout_s=300)
+        running = await world.until(lambda: world.running_on("user", other), f"a pod on {other}", timeout_s=300)
         await world.write(running, "written")
         refused = await world.get("pod", name)
         assert refused["status"]["reason"] == "VolumeAttachmentLimitExceeded"
@@ -167,15 +168,3 @@ async def _drop(world: World, volume: str, instance: str) -> None:
         return True
 
     await world.until(gone, f"volume {volume} to go")
-
-
-async def _pods_of(world: World, app: str) -> list[str]:
-    found = await world.kube.items("pods", "-n", world.namespace, "-l", f"app={app}")
-    return [one["metadata"]["name"] for one in found]
-
-
-async def _running_on(world: World, app: str, node: str) -> str:
-    for one in await world.kube.items("pods", "-n", world.namespace, "-l", f"app={app}"):
-        if one["spec"].get("nodeName") == node and one["status"].get("phase") == "Running":
-            return str(one["metadata"]["name"])
-    return ""

@@ -82,6 +82,18 @@ class World:
         """Give the node that a pod is on."""
         return str((await self.get("pod", pod))["spec"].get("nodeName", ""))
 
+    async def pods_of(self, app: str) -> list[Any]:
+        """Give the pods of a deployment."""
+        return await self.kube.items("pods", "-n", self.namespace, "-l", f"app={app}")
+
+    async def running_on(self, app: str, node: str) -> str:
+        """Give the name of a deployment's pod that runs on a node, or ""."""
+        for one in await self.pods_of(app):
+            going = "deletionTimestamp" in one["metadata"]
+            if one["spec"].get("nodeName") == node and one["status"].get("phase") == "Running" and not going:
+                return str(one["metadata"]["name"])
+        return ""
+
     async def events(self, kind: str, name: str) -> list[Any]:
         """Give the events about an object."""
         words = ("-n", self.namespace, f"--field-selector=involvedObject.kind={kind},involvedObject.name={name}")

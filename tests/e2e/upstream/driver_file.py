@@ -28,7 +28,6 @@ CAPABILITIES: Mapping[str, bool] = {
     "capacity": True,
     "readWriteOncePod": True,
     "multiplePVsSameID": True,
-    "seLinuxMount": True,
 }
 NOT_CLAIMED: Mapping[str, str] = {
     "RWX": "a volume is attached to one instance at a time",
@@ -36,8 +35,11 @@ NOT_CLAIMED: Mapping[str, str] = {
     "volumeMountGroup": "the kubelet changes the group of a block volume's files itself (fsGroup)",
     "singleNodeVolume": "volumes move between nodes; this is for drivers without a controller",
     "FSResizeFromSourceNotSupported": "a limitation that this driver does not have",
+    "seLinuxMount": "the driver takes the context of a mount, but the kernel of these machines has no SELinux",
     "snapshotMetadata": "the platform does not tell which blocks changed",
 }
+
+NANOSECONDS_PER_S = 10**9
 
 
 def definition(fs_type: str) -> str:
@@ -57,7 +59,7 @@ def definition(fs_type: str) -> str:
             "ProvisioningOptions": {
                 "VolumeSize": "1Gi",
                 "Count": 20,
-                "ExpectedMetrics": {"AvgLatency": "60s", "Throughput": 0.2},
+                "ExpectedMetrics": {"AvgLatency": 60 * NANOSECONDS_PER_S, "Throughput": 0.2},
             }
         },
         "Capabilities": {**CAPABILITIES, **dict.fromkeys(NOT_CLAIMED, False)},

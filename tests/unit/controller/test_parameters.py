@@ -148,6 +148,7 @@ def test_snapshot_classes_know_tags_and_their_own_sidecar_keys_only():
     assert found == {"a": "1", "csi.thecloud.io/snapshot-name": "s"}
     with pytest.raises(CsiError):
         read_tags({"zone": "a"}, Scope.GROUP, ALL)
+    assert read_tags({"tags": "a=1", "deletionPolicy": "Retain"}, Scope.GROUP, ALL) == {"a": "1"}
 
 
 def test_what_the_resizer_adds_to_a_change_becomes_tags_as_at_the_creation():

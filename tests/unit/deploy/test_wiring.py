@@ -24,7 +24,13 @@ FACTS = {
 }
 IPV6 = {**FACTS, "status.podIP": "2001:db8::7"}
 PAGES = {"/healthz", "/readyz", "/metrics"}
-ONLY_EXTENDED = {"--strict-topology", "--enable-capacity", "--capacity-ownerref-level=2"}
+ONLY_EXTENDED = {
+    "--strict-topology",
+    "--enable-capacity",
+    "--capacity-ownerref-level=2",
+    "--kube-api-capacity-qps=20",
+    "--kube-api-capacity-burst=100",
+}
 
 
 def controller_settings(name: str, folder: Path, facts: dict[str, str] = FACTS) -> ControllerSettings:
