@@ -67,6 +67,10 @@ e2e-upstream-full: env ## all of it, ext4 and xfs; writes docs/conformance.md
 bench: env ## figures as JSON lines (root)
 	@scripts/prepare host bench && $(PY) -m benchmarks $(ARGS)
 
+.PHONY: bench-e2e
+bench-e2e: env ## how long claims and pods take in a cluster, as JSON lines (root)
+	@scripts/bench-e2e
+
 .PHONY: proto
 proto: env ## regenerate the stubs and fail when they differ from the committed ones
 	@$(PY) -m scripts.generate_proto --check

@@ -15,7 +15,11 @@ SYSTEM = ("-n", driver.NAMESPACE)
 
 
 async def test_a_drained_node_keeps_nobody_waiting(world: World) -> None:
-    """Its plugin is told to go while volumes are still mounted, as by a node that shuts down; it stays for them."""
+    """Its plugin is told to go while volumes are still mounted, as by a node that shuts down; it stays for them.
+
+    The next pod exists before the old one is gone, so an event of Multi-Attach may come; the wait of six minutes that
+    follows it without the plugin is longer than this test waits.
+    """
     node, other = world.site.workers[:2]
     await world.apply(claim("data"), deployment("user", ["data"], rather=node))
     before = await world.until(lambda: world.running_on("user", node), f"the pod to run on {node}")
@@ -31,7 +35,6 @@ async def test_a_drained_node_keeps_nobody_waiting(world: World) -> None:
         after = await world.until(lambda: world.running_on("user", other), f"the pod to run on {other}")
         print(f"runs elsewhere {time.monotonic() - drained_at:.1f} s after the plugin was told to go")  # noqa: T201
         assert await world.read(after) == "goes along"
-        assert "Multi-Attach" not in await world.story()
     finally:
         await world.kube.run("uncordon", node)
     await driver.ready(world.site)
@@ -40,8 +43,8 @@ async def test_a_drained_node_keeps_nobody_waiting(world: World) -> None:
 async def test_a_new_version_leaves_mounted_volumes_alone(world: World) -> None:
     """Every program of the driver is replaced while a pod writes; the pod notices nothing."""
     await world.start(claim("data"), pod("user", ["data"]))
-    script = "(while date +%s%N >>/data/log && sync /data/log; do sleep 0.2; done; echo failed >>/data/log) &"
-    await world.run("user", "sh", "-c", script)
+    script = "while date +%s%N >>/data/log && sync /data/log; do sleep 0.2; done; echo failed >>/data/log"
+    await world.run("user", "sh", "-c", f"({script}) >/dev/null 2>&1 &")
     for what in ("daemonset/thecloud-csi-node", "deployment/thecloud-csi-controller"):
         await world.kube.run("rollout", "restart", what, *SYSTEM)
     await driver.ready(world.site)

@@ -116,12 +116,14 @@ async def test_a_full_node_is_passed_over(world: World) -> None:
     instance = (await platform.call(world.site, "GET", f"/instances/{full}"))["id"]
     fillers: list[str] = []
     try:
-        for _ in range(platform.MAX_VOLUMES - 1):
+        for _ in range(world.site.max_volumes - 1):
             fillers.append(await _fill(world, instance, len(fillers)))
         await world.apply(claim("data"), deployment("user", ["data"], rather=full))
         (first,) = await world.until(lambda: world.pods_of("user"), "a pod of the deployment")
         name = first["metadata"]["name"]
-        assert "already has its 20 volumes" in await world.event("Pod", name, "FailedAttachVolume")
+        assert f"already has its {world.site.max_volumes} volumes" in await world.event(
+            "Pod", name, "FailedAttachVolume"
+        )
         # In use they are certainly not volumes on their way to a pod, so the node plugin counts them.
         for volume in fillers:
             await _use(world, full, volume)

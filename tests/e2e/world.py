@@ -147,9 +147,13 @@ class World:
         await self.remember()
         snapshots = await self._snapshots()
         await self.kube.run("delete", "namespace", self.namespace, f"--timeout={LIMIT_S:g}s", timeout_s=LIMIT_S + 10)
-        await self.until(self._no_volumes, f"the volumes of {self.namespace} to be deleted")
+        await self.gone()
         left = {one["id"] for one in await platform.call(self.site, "GET", "/snapshots") or []} & snapshots
         assert not left, f"snapshots are left on the platform: {left}"
+
+    async def gone(self) -> None:
+        """Wait until the namespace's volumes are deleted, in Kubernetes and on the platform."""
+        await self.until(self._no_volumes, f"the volumes of {self.namespace} to be deleted")
 
     async def _snapshots(self) -> set[str]:
         contents = await self.kube.items("volumesnapshotcontents")

@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verbs = parser.add_subparsers(required=True)
     making = verbs.add_parser("up", help="make a cluster, with the driver in it")
     making.add_argument("--workers", type=int, default=2)
+    making.add_argument("--max-volumes", type=int, default=20, help="places for volumes of each instance")
     making.add_argument("--bare", action="store_true", help="without the driver")
     making.set_defaults(work=up)
     verbs.add_parser("driver", help="build the driver's images anew and install them").set_defaults(work=renew)
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def up(options: argparse.Namespace) -> None:
     """Make the cluster and, unless it is to be bare, install the driver."""
     assets = await prepare(report=_say)
-    shape = bringup.Shape(workers=options.workers)
+    shape = bringup.Shape(workers=options.workers, max_volumes=options.max_volumes)
     async with asyncio.TaskGroup() as group:
         made = group.create_task(bringup.up(options.folder, assets, shape, say=_say))
         images = None if options.bare else group.create_task(_images())

@@ -34,6 +34,8 @@ class Shape:
     """How large a cluster is to be."""
 
     workers: int = 2
+    max_volumes: int = 20
+    """Places for volumes that each instance has; 20 is the node plugin's default."""
 
     @property
     def worker_names(self) -> tuple[str, ...]:
@@ -54,7 +56,7 @@ async def up(folder: Path, assets: Assets, shape: Shape, *, say: Say) -> Site:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise ClusterError(f"{folder} is not empty; `make cluster-down` removes the cluster that is there")
-    site = await _platform(folder, assets)
+    site = await _platform(folder, assets, shape)
     step(f"the platform serves on {site.devcloud_url}")
     names = (CONTROL_PLANE, *shape.worker_names)
     key = await platform.register_key(site)
@@ -89,8 +91,8 @@ async def down(folder: Path, *, say: Say) -> None:
     say(f"nothing is left of the cluster in {folder}")
 
 
-async def _platform(folder: Path, assets: Assets) -> Site:
-    pid = platform.start(folder, assets.machine_image)
+async def _platform(folder: Path, assets: Assets, shape: Shape) -> Site:
+    pid = platform.start(folder, assets.machine_image, max_volumes=shape.max_volumes)
     (folder / "devcloud.pid").write_text(str(pid))
     outer, inner = await platform.addresses(folder, pid)
     site = Site(
@@ -98,6 +100,7 @@ async def _platform(folder: Path, assets: Assets) -> Site:
         devcloud_url=outer,
         inner_url=inner,
         kubectl=assets.binaries["kubectl"],
+        max_volumes=shape.max_volumes,
     )
     site.save()
     return site

@@ -11,7 +11,7 @@ from typing import Any
 
 from csi.driver import DRIVER_NAME
 from devcloud import commands
-from tests.e2e.cluster import platform
+from tests.e2e.cluster import inventory, platform
 from tests.e2e.cluster.assets import Assets
 from tests.e2e.cluster.errors import ClusterError
 from tests.e2e.cluster.kubectl import Kubectl
@@ -59,16 +59,31 @@ async def load_images(site: Site, archives: Sequence[Path]) -> None:
 
 async def install(site: Site, assets: Assets, *, overlay: str = "devcloud") -> None:
     """Apply the manifests and wait until the driver serves on every node. Raises ClusterError."""
-    kube = Kubectl(site)
-    crds = sorted(assets.snapshot_crds.glob("*.yaml"))
-    await kube.run("apply", *(word for file in crds for word in ("-f", str(file))))
-    await kube.run(
-        "wait", "--for=condition=Established", "--timeout=30s", *(word for file in crds for word in ("-f", str(file)))
-    )
-    await kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    await kube.apply(_secret(site.api_key()))
-    await kube.run("apply", "--validate=strict", "-k", str(write_overlay(site, overlay)), timeout_s=120)
+    await install_prerequisites(site, assets)
+    await Kubectl(site).run("apply", "--validate=strict", "-k", str(write_overlay(site, overlay)), timeout_s=120)
     await ready(site)
+
+
+async def install_prerequisites(site: Site, assets: Assets) -> None:
+    """Give the cluster what an administrator does before the driver: CRDs, namespace, Secret. Raises ClusterError."""
+    kube = Kubectl(site)
+    files = [word for file in sorted(assets.snapshot_crds.glob("*.yaml")) for word in ("-f", str(file))]
+    await kube.run("apply", *files)
+    await kube.run("wait", "--for=condition=Established", "--timeout=30s", *files)
+    if not _before(site).exists():
+        _before(site).write_text("\n".join(sorted(await inventory.names(kube))))
+    labels = {"pod-security.kubernetes.io/enforce": "privileged"}
+    await kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
+    await kube.apply(_secret(site.api_key()))
+
+
+def cluster_before(site: Site) -> frozenset[str]:
+    """Give what `inventory.names` said before the driver was there for the first time."""
+    return frozenset(_before(site).read_text().splitlines())
+
+
+def _before(site: Site) -> Path:
+    return site.folder / "before-the-driver"
 
 
 async def ready(site: Site) -> None:
@@ -95,26 +110,33 @@ async def registered(kube: Kubectl) -> Mapping[str, int]:
     return found
 
 
-def write_overlay(site: Site, overlay: str) -> Path:
-    """Write this machine's overlay on top of a shipped one and give its folder."""
-    folder = site.folder / f"overlay-{overlay}"
+def write_overlay(site: Site, overlay: str, *, components: Sequence[str] = ("snapshot-controller",)) -> Path:
+    """Write this machine's overlay on top of a shipped one, with further components, and give its folder."""
+    folder = site.folder / "-".join(("overlay", overlay, *components))
     folder.mkdir(exist_ok=True)
     kustomization: dict[str, Any] = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [str(Path("..") / _relative(REPOSITORY / "deploy/overlays" / overlay, site.folder))],
-        "components": [str(Path("..") / _relative(REPOSITORY / "deploy/components/snapshot-controller", site.folder))],
+        "components": [
+            str(Path("..") / _relative(REPOSITORY / "deploy/components" / name, site.folder)) for name in components
+        ],
         "patches": [
             _environment(
                 "Deployment",
                 "thecloud-csi-controller",
                 {"TC_PLATFORM_URL": site.inner_url, "TC_CLUSTER_ID": CLUSTER_ID},
             ),
-            _environment("DaemonSet", "thecloud-csi-node", {"TC_LOOP_DISK_DIR": str(site.cloud_dir / "disks")}),
+            _environment("DaemonSet", "thecloud-csi-node", node_settings(site)),
         ],
     }
     (folder / "kustomization.yaml").write_text(json.dumps(kustomization, indent=2))
     return folder
+
+
+def node_settings(site: Site) -> Mapping[str, str]:
+    """Give what the node plugins of this machine's cluster have to be told."""
+    return {"TC_LOOP_DISK_DIR": str(site.cloud_dir / "disks"), "TC_MAX_VOLUMES": str(site.max_volumes)}
 
 
 def _environment(kind: str, name: str, values: Mapping[str, str]) -> dict[str, Any]:

@@ -23,8 +23,6 @@ POD_NETWORK = IPv4Network("192.168.0.0/16")
 IMAGE = "kubernetes"
 ZONES = ("zone-1", "zone-2")
 INSTANCE_TYPE = "standard-4"
-MAX_VOLUMES = 20
-"""Of an instance; as the node plugin has it by default."""
 _START_S = 30.0
 _CALL_S = 60.0
 _BOOT_S = 90.0
@@ -32,7 +30,7 @@ _LOOK_S = 0.1
 _PLENTY = "1000"
 
 
-def start(folder: Path, machine_image: Path) -> int:
+def start(folder: Path, machine_image: Path, *, max_volumes: int) -> int:
     """Start devcloud on the folder, in a session of its own: it goes on when this process ends. Gives its id."""
     logs = folder / "logs"
     logs.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -40,7 +38,7 @@ def start(folder: Path, machine_image: Path) -> int:
         *(sys.executable, "-m", "devcloud.app", "serve", "--backend", "nspawn", "--listen", "127.0.0.1:0"),
         *("--data-dir", str(folder / "cloud"), "--machine-image", f"{IMAGE}={machine_image}"),
         *("--network", str(NETWORK), "--pod-network", str(POD_NETWORK), "--no-fsync", "--rate-limit", "0"),
-        *("--max-volumes", str(MAX_VOLUMES)),
+        *("--max-volumes", str(max_volumes)),
         *(word for zone in ZONES for word in ("--zone", zone)),
         *("--quota-instances", _PLENTY, "--quota-vcpus", _PLENTY, "--quota-memory-gb", _PLENTY),
     )

@@ -21,6 +21,8 @@ class Site:
     inner_url: str
     """For the machines and their pods."""
     kubectl: Path
+    max_volumes: int
+    """Places for volumes that each instance has."""
     control_planes: tuple[str, ...] = ()
     workers: tuple[str, ...] = ()
 

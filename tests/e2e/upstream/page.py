@@ -4,19 +4,17 @@ import datetime as dt
 from collections.abc import Mapping
 
 from tests.e2e.upstream import driver_file
+from tests.e2e.upstream.excluded import excluded
 from tests.e2e.upstream.results import Outcome, Spec
 
 _HEAD = """# Conformance
 
 The storage suite of Kubernetes (`e2e.test`, focus `External.Storage`) against this driver, in a cluster of kubeadm on
 devcloud's machines. Written by `make e2e-upstream-full`; do not edit.
-
-The suite has 328 specs with a driver file. 139 of them cannot run for any driver that is described by a file: 54 for
-Windows, 27 for inline volumes, 58 for volumes that a driver written into the suite provides.
 """
 
 
-def page(found: Mapping[str, Mapping[str, Spec]], *, versions: str, full: bool) -> str:
+def page(found: Mapping[str, Mapping[str, Spec]], *, versions: str, full: bool, has_resource: bool) -> str:
     """Give the page: counts, failures, and every skip with its reason."""
     today = dt.datetime.now(tz=dt.UTC).date()
     lines = [_HEAD, f"{today}, {'every part' if full else 'the plain part'}. {' '.join(versions.split())}", ""]
@@ -24,6 +22,9 @@ def page(found: Mapping[str, Mapping[str, Spec]], *, versions: str, full: bool) 
     for fs_type, specs in found.items():
         counts = [sum(spec.outcome is outcome for spec in specs.values()) for outcome in Outcome]
         lines.append(f"| {fs_type} | {' | '.join(map(str, counts))} |")
+    lines += ["", "## Left away", "", "| File system | Specs | Reason |", "|---|---|---|"]
+    for one in dict.fromkeys(one for fs_type in found for one in excluded(fs_type, has_resource=has_resource)):
+        lines.append(f"| {one.fs_type or 'every'} | `{_cell(one.pattern)}` | {_cell(one.reason)} |")
     lines += ["", "## Capabilities that are not claimed", ""]
     lines += [f"- `{name}`: {reason}" for name, reason in driver_file.NOT_CLAIMED.items()]
     for title, outcome in (("Failed", Outcome.FAILED), ("Skipped by the suite", Outcome.SKIPPED)):

@@ -17,11 +17,9 @@ from tests.e2e.cluster.kubectl import Kubectl
 from tests.e2e.cluster.site import Site
 from tests.e2e.objects import CLASS, storage_class
 from tests.e2e.upstream import driver_file, results
+from tests.e2e.upstream.excluded import excluded, has_resource
 from tests.e2e.upstream.page import page
 from tests.e2e.upstream.results import Outcome, Spec
-
-_NEVER = r"Windows|ntfs|Inline-volume|Pre-provisioned PV"
-"""Specs that no driver described by a file can run; see the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +28,16 @@ class Pass:
 
     name: str
     focus: str
-    skip: str
+    others: tuple[str, ...]
+    """Tags of specs that another part runs."""
     processes: int
     limit_s: float
 
 
-PLAIN = Pass("plain", "External.Storage", rf"Slow\]|Serial\]|Disruptive\]|{_NEVER}", 8, 1500)
-SLOW = Pass("slow", r"External.Storage.*Slow\]", rf"Serial\]|Disruptive\]|{_NEVER}", 8, 2400)
-SERIAL = Pass("serial", r"External.Storage.*Serial\]", rf"Disruptive\]|{_NEVER}", 1, 2400)
-DISRUPTIVE = Pass("disruptive", r"External.Storage.*Disruptive\]", _NEVER, 1, 2400)
+PLAIN = Pass("plain", "External.Storage", (r"Slow\]", r"Serial\]", r"Disruptive\]"), 8, 1500)
+SLOW = Pass("slow", r"External.Storage.*Slow\]", (r"Serial\]", r"Disruptive\]"), 8, 2400)
+SERIAL = Pass("serial", r"External.Storage.*Serial\]", (r"Disruptive\]",), 1, 2400)
+DISRUPTIVE = Pass("disruptive", r"External.Storage.*Disruptive\]", (), 1, 2400)
 FULL = (PLAIN, SLOW, SERIAL, DISRUPTIVE)
 
 
@@ -49,10 +48,16 @@ async def run_pass(site: Site, assets: Assets, part: Pass, fs_type: str, folder:
     definition.write_text(driver_file.definition(fs_type))
     junit = folder / "junit.xml"
     junit.unlink(missing_ok=True)
+    left_away = (one.pattern for one in excluded(fs_type, has_resource=has_resource()))
     argv = (
         *("nsenter", f"--net={site.namespace}", "--", "timeout", "--signal=INT", "--kill-after=90", str(part.limit_s)),
         *(str(assets.binaries["ginkgo"]), f"--procs={part.processes}", "--no-color", "-v", "--timeout=3h"),
-        *("--junit-report=junit.xml", f"--output-dir={folder}", f"--focus={part.focus}", f"--skip={part.skip}"),
+        *(
+            "--junit-report=junit.xml",
+            f"--output-dir={folder}",
+            f"--focus={part.focus}",
+            f"--skip={'|'.join((*part.others, *left_away))}",
+        ),
         *(str(assets.binaries["e2e.test"]), "--", "--provider=skeleton", f"--kubeconfig={site.kubeconfig}"),
         *(f"-storage.testdriver={definition}", "--delete-namespace=true", "--num-nodes=-1"),
     )
@@ -106,7 +111,9 @@ async def run(options: argparse.Namespace) -> int:
     merged = {fs_type: results.merge(found) for fs_type, found in runs.items()}
     if options.page:
         versions = await kube.run("version")
-        (driver.REPOSITORY / "docs/conformance.md").write_text(page(merged, versions=versions, full=options.full))
+        (driver.REPOSITORY / "docs/conformance.md").write_text(
+            page(merged, versions=versions, full=options.full, has_resource=has_resource())
+        )
     failed = [spec for found in merged.values() for spec in found.values() if spec.outcome is Outcome.FAILED]
     return 1 if failed else 0
 

@@ -1,43 +1,12 @@
 """The chart and the overlays give the same objects, so that one set of docs and tests holds for both."""
 
 import copy
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.golden.render import CHARTED
-from tests.unit.deploy.manifests import CONTROLLER, Object, objects
-
-NAMING = ("name", "mountPath", "topologyKey")
-"""Fields that tell the members of a list apart, so that their order does not count."""
-
-
-def facts(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Give every value in an object by its path; members of a list by their name where they have one."""
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            yield from facts(item, f"{path}.{key}")
-    elif isinstance(value, list) and value:
-        names = next((found for field in NAMING if (found := names_of(value, field))), range(len(value)))
-        for name, item in zip(names, value, strict=True):
-            yield from facts(item, f"{path}[{name}]")
-    else:
-        yield path, value
-
-
-def names_of(members: list[Any], field: str) -> list[str]:
-    names = [member.get(field) for member in members if isinstance(member, dict)]
-    return names if None not in names and len(set(names)) == len(members) else []
-
-
-def differences(ours: Object, theirs: Object) -> list[str]:
-    one, other = dict(facts(ours)), dict(facts(theirs))
-    return [
-        f"{path}: {one.get(path, 'missing')!r}, {other.get(path, 'missing')!r}"
-        for path in sorted(one.keys() | other.keys())
-        if one.get(path, "missing") != other.get(path, "missing")
-    ]
+from tests.support.differences import differences
+from tests.unit.deploy.manifests import CONTROLLER, objects
 
 
 @pytest.mark.parametrize("name", CHARTED)
