@@ -61,7 +61,7 @@ e2e-upstream: env ## the storage suite of Kubernetes on the running cluster, its
 
 .PHONY: e2e-upstream-full
 e2e-upstream-full: env ## all of it, ext4 and xfs; writes docs/conformance.md
-	@$(PY) -m tests.e2e.upstream.run --full --page --fs ext4 xfs $(ARGS)
+	@$(PY) -m tests.e2e.upstream.run --parts plain slow serial disruptive --fs ext4 xfs --page $(ARGS)
 
 .PHONY: bench
 bench: env ## figures as JSON lines (root)

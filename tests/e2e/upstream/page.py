@@ -1,7 +1,8 @@
 """docs/conformance.md, written from results."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tests.e2e.upstream import driver_file
 from tests.e2e.upstream.excluded import excluded
@@ -14,21 +15,32 @@ devcloud's machines. Written by `make e2e-upstream-full`; do not edit.
 """
 
 
-def page(found: Mapping[str, Mapping[str, Spec]], *, versions: str, full: bool, has_resource: bool) -> str:
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What came of the specs with one default file system."""
+
+    specs: Mapping[str, Spec]
+    not_run: Sequence[str] = ()
+    """Parts of the suite that were not run."""
+
+
+def page(found: Mapping[str, Results], *, versions: str, has_resource: bool) -> str:
     """Give the page: counts, failures, and every skip with its reason."""
-    today = dt.datetime.now(tz=dt.UTC).date()
-    lines = [_HEAD, f"{today}, {'every part' if full else 'the plain part'}. {' '.join(versions.split())}", ""]
-    lines += ["| Default file system | passed | failed | skipped |", "|---|---|---|---|"]
-    for fs_type, specs in found.items():
-        counts = [sum(spec.outcome is outcome for spec in specs.values()) for outcome in Outcome]
-        lines.append(f"| {fs_type} | {' | '.join(map(str, counts))} |")
+    lines = [_HEAD, f"{dt.datetime.now(tz=dt.UTC).date()}. {' '.join(versions.split())}", ""]
+    lines += [
+        "| Default file system | passed | failed | skipped by the suite | parts not run |",
+        "|---|---|---|---|---|",
+    ]
+    for fs_type, one in found.items():
+        counts = [sum(spec.outcome is outcome for spec in one.specs.values()) for outcome in Outcome]
+        lines.append(f"| {fs_type} | {' | '.join(map(str, counts))} | {', '.join(one.not_run) or 'none'} |")
     lines += ["", "## Left away", "", "| File system | Specs | Reason |", "|---|---|---|"]
-    for one in dict.fromkeys(one for fs_type in found for one in excluded(fs_type, has_resource=has_resource)):
-        lines.append(f"| {one.fs_type or 'every'} | `{_cell(one.pattern)}` | {_cell(one.reason)} |")
+    for left in dict.fromkeys(left for fs_type in found for left in excluded(fs_type, has_resource=has_resource)):
+        lines.append(f"| {left.fs_type or 'every'} | `{_cell(left.pattern)}` | {_cell(left.reason)} |")
     lines += ["", "## Capabilities that are not claimed", ""]
     lines += [f"- `{name}`: {reason}" for name, reason in driver_file.NOT_CLAIMED.items()]
     for title, outcome in (("Failed", Outcome.FAILED), ("Skipped by the suite", Outcome.SKIPPED)):
-        chosen = [(fs, spec) for fs, specs in found.items() for spec in specs.values() if spec.outcome is outcome]
+        chosen = [(fs, spec) for fs, one in found.items() for spec in one.specs.values() if spec.outcome is outcome]
         if chosen:
             lines += ["", f"## {title}", "", "| File system | Spec | Reason |", "|---|---|---|"]
             lines += [f"| {fs} | {_cell(spec.name)} | {_cell(spec.reason)} |" for fs, spec in sorted(chosen, key=_key)]

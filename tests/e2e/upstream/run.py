@@ -18,7 +18,7 @@ from tests.e2e.cluster.site import Site
 from tests.e2e.objects import CLASS, storage_class
 from tests.e2e.upstream import driver_file, results
 from tests.e2e.upstream.excluded import excluded, has_resource
-from tests.e2e.upstream.page import page
+from tests.e2e.upstream.page import Results, page
 from tests.e2e.upstream.results import Outcome, Spec
 
 
@@ -38,7 +38,8 @@ PLAIN = Pass("plain", "External.Storage", (r"Slow\]", r"Serial\]", r"Disruptive\
 SLOW = Pass("slow", r"External.Storage.*Slow\]", (r"Serial\]", r"Disruptive\]"), 8, 2400)
 SERIAL = Pass("serial", r"External.Storage.*Serial\]", (r"Disruptive\]",), 1, 2400)
 DISRUPTIVE = Pass("disruptive", r"External.Storage.*Disruptive\]", (), 1, 2400)
-FULL = (PLAIN, SLOW, SERIAL, DISRUPTIVE)
+PARTS = {part.name: part for part in (PLAIN, SLOW, SERIAL, DISRUPTIVE)}
+FS_TYPES = ("ext4", "xfs")
 
 
 async def run_pass(site: Site, assets: Assets, part: Pass, fs_type: str, folder: Path) -> Sequence[Spec]:
@@ -79,7 +80,7 @@ async def run_pass(site: Site, assets: Assets, part: Pass, fs_type: str, folder:
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Run the parts asked for, say what came of them, and write the page when it is the whole."""
+    """Run the parts asked for and say what came of them; gives the exit code."""
     site = sites.load(options.folder)
     assets = await prepare()
     kube = Kubectl(site)
@@ -95,27 +96,39 @@ async def run(options: argparse.Namespace) -> int:
     )
     for node in site.nodes:
         await platform.run(site, node, "systemctl", "start", "ssh")
-    parts = FULL if options.full else (PLAIN,)
-    runs: dict[str, list[Sequence[Spec]]] = {}
+    failed = False
     for fs_type in options.fs:
-        for part in parts:
+        for part in (PARTS[name] for name in options.parts):
             started_at = time.perf_counter()
-            specs = await run_pass(site, assets, part, fs_type, site.folder / "upstream" / f"{part.name}-{fs_type}")
-            runs.setdefault(fs_type, []).append(specs)
+            specs = await run_pass(site, assets, part, fs_type, _folder(site, part, fs_type))
             counts = {one: sum(spec.outcome is one for spec in specs) for one in Outcome}
             told = ", ".join(f"{count} {outcome.value}" for outcome, count in counts.items())
             _say(f"{fs_type} {part.name}: {told} in {time.perf_counter() - started_at:.0f} s")
             for spec in specs:
                 if spec.outcome is Outcome.FAILED:
+                    failed = True
                     _say(f"  FAILED {spec.name}\n    {spec.reason}")
-    merged = {fs_type: results.merge(found) for fs_type, found in runs.items()}
     if options.page:
-        versions = await kube.run("version")
-        (driver.REPOSITORY / "docs/conformance.md").write_text(
-            page(merged, versions=versions, full=options.full, has_resource=has_resource())
-        )
-    failed = [spec for found in merged.values() for spec in found.values() if spec.outcome is Outcome.FAILED]
+        await write_page(site)
     return 1 if failed else 0
+
+
+async def write_page(site: Site) -> None:
+    """Write docs/conformance.md from the latest results of every part that was run on this cluster."""
+    found = {}
+    for fs_type in FS_TYPES:
+        files = {part.name: _folder(site, part, fs_type) / "junit.xml" for part in PARTS.values()}
+        runs = {name: results.read(file.read_text()) for name, file in files.items() if file.exists()}
+        found[fs_type] = Results(
+            results.merge(runs.values()), not_run=tuple(name for name in PARTS if name not in runs)
+        )
+    versions = await Kubectl(site).run("version")
+    text = page(found, versions=versions, has_resource=has_resource())
+    (driver.REPOSITORY / "docs/conformance.md").write_text(text)
+
+
+def _folder(site: Site, part: Pass, fs_type: str) -> Path:
+    return site.folder / "upstream" / f"{part.name}-{fs_type}"
 
 
 def _say(line: str) -> None:
@@ -127,9 +140,11 @@ def main() -> int:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.upstream.run", description=__doc__)
     parser.add_argument("--folder", type=Path, default=sites.default_folder(), help="of the cluster")
-    parser.add_argument("--full", action="store_true", help="also Slow, Serial and Disruptive")
-    parser.add_argument("--fs", nargs="+", default=["ext4"], choices=["ext4", "xfs"], help="default file systems")
-    parser.add_argument("--page", action="store_true", help="write docs/conformance.md")
+    parser.add_argument("--parts", nargs="+", default=["plain"], choices=PARTS, help="default: plain")
+    parser.add_argument("--fs", nargs="+", default=["ext4"], choices=FS_TYPES, help="default file systems")
+    parser.add_argument(
+        "--page", action="store_true", help="write docs/conformance.md from all results on this cluster"
+    )
     return asyncio.run(run(parser.parse_args()))
 
 
