@@ -57,11 +57,11 @@ e2e: env ## the driver in a cluster, as its users have it; makes the cluster and
 
 .PHONY: e2e-upstream
 e2e-upstream: env ## the storage suite of Kubernetes on the running cluster, its plain part
-	@$(PY) -m tests.e2e.upstream.run $(ARGS)
+	@$(PY) -m tests.e2e.upstream.run --parts plain topology $(ARGS)
 
 .PHONY: e2e-upstream-full
 e2e-upstream-full: env ## all of it, ext4 and xfs; writes docs/conformance.md
-	@$(PY) -m tests.e2e.upstream.run --parts plain slow serial disruptive --fs ext4 xfs --page $(ARGS)
+	@$(PY) -m tests.e2e.upstream.run --parts plain topology immediate slow serial disruptive --fs ext4 xfs --page $(ARGS)
 
 .PHONY: bench
 bench: env ## figures as JSON lines (root)

@@ -153,11 +153,9 @@ async def _fill(world: World, instance: str, number: int) -> str:
 async def _use(world: World, node: str, volume: str) -> None:
     """Make a file system on an attached volume and mount it, as an administrator of the machine would."""
     serial = (await platform.call(world.site, "GET", f"/volumes/{volume}"))["serial"]
-    script = (
-        'file=$(grep -l -F -- "$1" /sys/block/loop*/loop/backing_file) && name=${file#/sys/block/} && '
-        'device=/dev/${name%%/*} && mkfs.ext4 -q "$device" && mkdir /mnt/"$2" && mount "$device" /mnt/"$2"'
-    )
-    await platform.run(world.site, node, "sh", "-c", script, "sh", f"{serial}.img", volume)
+    device = await platform.device_of(world.site, node, serial)
+    script = 'mkfs.ext4 -q "$1" && mkdir /mnt/"$2" && mount "$1" /mnt/"$2"'
+    await platform.run(world.site, node, "sh", "-c", script, "sh", device, volume)
 
 
 async def _drop(world: World, volume: str, instance: str) -> None:

@@ -109,6 +109,13 @@ async def run(site: Site, machine: str, *argv: str, stdin: str | bytes = "", tim
     return done.output
 
 
+async def device_of(site: Site, machine: str, serial: str) -> str:
+    """Give the path that a volume's disk has in the machine that it is attached to."""
+    script = 'grep -l -F -- "$1.img" /sys/block/loop*/loop/backing_file'
+    file = Path((await run(site, machine, "sh", "-c", script, "sh", serial)).strip())
+    return f"/dev/{file.parents[1].name}"
+
+
 async def write(site: Site, machine: str, path: str, text: str, *, mode: str = "600") -> None:
     """Put a file into a machine."""
     await run(site, machine, "install", "-D", "-m", mode, "/dev/stdin", path, stdin=text)

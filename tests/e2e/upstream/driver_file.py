@@ -4,11 +4,11 @@ Every capability is claimed that a block volume for one node at a time can have;
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from csi.driver import DRIVER_NAME, ZONE_KEY
-from tests.e2e.objects import CLASS
+from tests.e2e.objects import CLASS, Object, storage_class
 
 CAPABILITIES: Mapping[str, bool] = {
     "persistence": True,
@@ -42,7 +42,22 @@ NOT_CLAIMED: Mapping[str, str] = {
 NANOSECONDS_PER_S = 10**9
 
 
-def definition(fs_type: str) -> str:
+def classes(fs_types: Iterable[str]) -> Iterator[Object]:
+    """Give the StorageClasses that the driver files name."""
+    for fs_type in fs_types:
+        for immediate in (False, True):
+            yield storage_class(
+                _class(fs_type, immediate=immediate),
+                {"csi.storage.k8s.io/fstype": fs_type},
+                volumeBindingMode="Immediate" if immediate else "WaitForFirstConsumer",
+            )
+
+
+def _class(fs_type: str, *, immediate: bool) -> str:
+    return f"suite-{fs_type}{'-immediate' if immediate else ''}"
+
+
+def definition(fs_type: str, *, immediate: bool) -> str:
     """Give the driver file for one default file system, as JSON, which is YAML too."""
     info: dict[str, Any] = {
         "Name": DRIVER_NAME,
@@ -66,7 +81,7 @@ def definition(fs_type: str) -> str:
     }
     return json.dumps(
         {
-            "StorageClass": {"FromExistingClassName": CLASS if fs_type == "ext4" else f"{CLASS}-{fs_type}"},
+            "StorageClass": {"FromExistingClassName": _class(fs_type, immediate=immediate)},
             "SnapshotClass": {"FromExistingClassName": CLASS},
             "GroupSnapshotClass": {"FromExistingClassName": CLASS},
             "VolumeAttributesClass": {"FromExistingClassName": f"{CLASS}-fast"},

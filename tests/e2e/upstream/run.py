@@ -2,10 +2,11 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.e2e.cluster import site as sites
 from tests.e2e.cluster.assets import Assets, prepare
 from tests.e2e.cluster.kubectl import Kubectl
 from tests.e2e.cluster.site import Site
-from tests.e2e.objects import CLASS, storage_class
+from tests.e2e.objects import CLASS
 from tests.e2e.upstream import driver_file, results
 from tests.e2e.upstream.excluded import excluded, has_resource
 from tests.e2e.upstream.page import Results, page
@@ -32,13 +33,21 @@ class Pass:
     """Tags of specs that another part runs."""
     processes: int
     limit_s: float
+    second_zone: bool = False
+    """With the control plane open to pods, the only node of the second zone."""
+    immediate: bool = False
+    """With a class that binds at once, for specs that change a claim before a pod uses it."""
 
 
-PLAIN = Pass("plain", "External.Storage", (r"Slow\]", r"Serial\]", r"Disruptive\]"), 8, 1500)
-SLOW = Pass("slow", r"External.Storage.*Slow\]", (r"Serial\]", r"Disruptive\]"), 8, 2400)
+_TOPOLOGY = r"\] topology should"
+_UNUSED_CLAIMS = "volume-modify-stress.*should modify volumes with a different volumeAttributesClass"
+PLAIN = Pass("plain", "External.Storage", (r"Slow\]", r"Serial\]", r"Disruptive\]", _TOPOLOGY), 8, 1500)
+TOPOLOGY = Pass("topology", rf"External.Storage.*{_TOPOLOGY}", (r"Slow\]", r"Serial\]"), 4, 600, second_zone=True)
+IMMEDIATE = Pass("immediate", f"External.Storage.*{_UNUSED_CLAIMS}", (), 2, 600, immediate=True)
+SLOW = Pass("slow", r"External.Storage.*Slow\]", (r"Serial\]", r"Disruptive\]", _UNUSED_CLAIMS), 8, 2400)
 SERIAL = Pass("serial", r"External.Storage.*Serial\]", (r"Disruptive\]",), 1, 2400)
 DISRUPTIVE = Pass("disruptive", r"External.Storage.*Disruptive\]", (), 1, 2400)
-PARTS = {part.name: part for part in (PLAIN, SLOW, SERIAL, DISRUPTIVE)}
+PARTS = {part.name: part for part in (PLAIN, TOPOLOGY, IMMEDIATE, SLOW, SERIAL, DISRUPTIVE)}
 FS_TYPES = ("ext4", "xfs")
 
 
@@ -46,7 +55,7 @@ async def run_pass(site: Site, assets: Assets, part: Pass, fs_type: str, folder:
     """Run one part for one file system; gives what came of each spec."""
     folder.mkdir(parents=True, exist_ok=True)
     definition = folder / "driver.yaml"
-    definition.write_text(driver_file.definition(fs_type))
+    definition.write_text(driver_file.definition(fs_type, immediate=part.immediate))
     junit = folder / "junit.xml"
     junit.unlink(missing_ok=True)
     left_away = (one.pattern for one in excluded(fs_type, has_resource=has_resource()))
@@ -85,7 +94,7 @@ async def run(options: argparse.Namespace) -> int:
     assets = await prepare()
     kube = Kubectl(site)
     await kube.apply(
-        storage_class(f"{CLASS}-xfs", {"csi.storage.k8s.io/fstype": "xfs"}),
+        *driver_file.classes(FS_TYPES),
         {
             "apiVersion": "storage.k8s.io/v1",
             "kind": "VolumeAttributesClass",
@@ -100,7 +109,8 @@ async def run(options: argparse.Namespace) -> int:
     for fs_type in options.fs:
         for part in (PARTS[name] for name in options.parts):
             started_at = time.perf_counter()
-            specs = await run_pass(site, assets, part, fs_type, _folder(site, part, fs_type))
+            async with _zones(kube, site, second=part.second_zone):
+                specs = await run_pass(site, assets, part, fs_type, _folder(site, part, fs_type))
             counts = {one: sum(spec.outcome is one for spec in specs) for one in Outcome}
             told = ", ".join(f"{count} {outcome.value}" for outcome, count in counts.items())
             _say(f"{fs_type} {part.name}: {told} in {time.perf_counter() - started_at:.0f} s")
@@ -111,6 +121,18 @@ async def run(options: argparse.Namespace) -> int:
     if options.page:
         await write_page(site)
     return 1 if failed else 0
+
+
+@contextlib.asynccontextmanager
+async def _zones(kube: Kubectl, site: Site, *, second: bool) -> AsyncIterator[None]:
+    taint = "node-role.kubernetes.io/control-plane"
+    if second:
+        await kube.run("taint", "node", *site.control_planes, f"{taint}-")
+    try:
+        yield
+    finally:
+        if second:
+            await kube.run("taint", "node", *site.control_planes, f"{taint}=:NoSchedule")
 
 
 async def write_page(site: Site) -> None:
