@@ -7,6 +7,8 @@ from enum import Enum
 from xml.etree import ElementTree as ET
 
 _LABELS = re.compile(r"( \[[^\]]*\])+$")
+_IT = "[It] "
+"""Beginning of a spec's name; what runs before and after the suite is in the file as well."""
 _UNSELECTED = "skipped"
 _REASON = "skipped - "
 
@@ -34,7 +36,8 @@ def read(junit: str) -> tuple[Spec, ...]:
     """Give the specs that were selected; those filtered out are in the file as well and are left out here."""
     # Written by the suite that this process started.
     root = ET.fromstring(junit)
-    return tuple(spec for case in root.iter("testcase") if (spec := _spec(case)) is not None)
+    specs = (case for case in root.iter("testcase") if case.get("name", "").startswith(_IT))
+    return tuple(spec for case in specs if (spec := _spec(case)) is not None)
 
 
 def merge(runs: Iterable[Iterable[Spec]]) -> Mapping[str, Spec]:
@@ -49,7 +52,7 @@ def merge(runs: Iterable[Iterable[Spec]]) -> Mapping[str, Spec]:
 
 
 def _spec(case: ET.Element) -> Spec | None:
-    name = _LABELS.sub("", case.get("name", "").removeprefix("[It] "))
+    name = _LABELS.sub("", case.get("name", "").removeprefix(_IT))
     seconds = float(case.get("time", "0"))
     problem = case.find("failure") if case.find("failure") is not None else case.find("error")
     if problem is not None:
