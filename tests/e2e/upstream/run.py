@@ -40,12 +40,12 @@ class Pass:
 
 
 _TOPOLOGY = r"\] topology should"
-_UNUSED_CLAIMS = "volume-modify-stress.*should modify volumes with a different volumeAttributesClass"
+_UNUSED_CLAIMS = "(-performance|volume-modify-stress.*should modify volumes with a different volumeAttributesClass)"
 PLAIN = Pass("plain", "External.Storage", (r"Slow\]", r"Serial\]", r"Disruptive\]", _TOPOLOGY), 8, 1500)
 TOPOLOGY = Pass("topology", rf"External.Storage.*{_TOPOLOGY}", (r"Slow\]", r"Serial\]"), 4, 600, second_zone=True)
-IMMEDIATE = Pass("immediate", f"External.Storage.*{_UNUSED_CLAIMS}", (), 2, 600, immediate=True)
+IMMEDIATE = Pass("immediate", f"External.Storage.*{_UNUSED_CLAIMS}", (), 1, 900, immediate=True)
 SLOW = Pass("slow", r"External.Storage.*Slow\]", (r"Serial\]", r"Disruptive\]", _UNUSED_CLAIMS), 8, 2400)
-SERIAL = Pass("serial", r"External.Storage.*Serial\]", (r"Disruptive\]",), 1, 2400)
+SERIAL = Pass("serial", r"External.Storage.*Serial\]", (r"Disruptive\]", _UNUSED_CLAIMS), 1, 2400)
 DISRUPTIVE = Pass("disruptive", r"External.Storage.*Disruptive\]", (), 1, 2400)
 PARTS = {part.name: part for part in (PLAIN, TOPOLOGY, IMMEDIATE, SLOW, SERIAL, DISRUPTIVE)}
 FS_TYPES = ("ext4", "xfs")
