@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from typing import Any, Self
 
 import grpc.aio
 import httpx
+
+from tests.support.ports import free_port
 
 START_TIMEOUT_S = 30.0
 CLUSTER_ID = "stack"
@@ -247,14 +248,6 @@ class Stack:
                 if not program.running:
                     raise StackError(f"{program.name} ended with {program.process.returncode}:\n{program.log_tail()}")
                 await asyncio.sleep(0.02)
-
-
-def free_port() -> int:
-    """Give a TCP port of 127.0.0.1 that nobody uses at this moment."""
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def mounts_below(root: Path) -> list[str]:

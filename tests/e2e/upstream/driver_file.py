@@ -65,7 +65,7 @@ def definition(fs_type: str, *, immediate: bool) -> str:
         "SupportedFsType": {"": {}, "ext4": {}, "xfs": {}},
         "SupportedMountOption": {"noatime": {}},
         "TopologyKeys": [ZONE_KEY],
-        "NumAllowedTopologies": 2,
+        "NumAllowedTopologies": 1,
         "StressTestOptions": {"NumPods": 4, "NumRestarts": 3},
         "VolumeSnapshotStressTestOptions": {"NumPods": 2, "NumSnapshots": 3},
         "VolumeModifyStressTestOptions": {"NumPods": 4},

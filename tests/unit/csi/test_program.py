@@ -5,7 +5,6 @@
 import asyncio
 import contextlib
 import os
-import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from csi.pb import csi_pb2, csi_pb2_grpc, pluginregistration_pb2, pluginregistra
 from csi.program import Plugin, ServeAnewError, Stop, StoppedError, main, serve
 from csi.registration import Registration
 from csi.settings import ShellSettings
+from tests.support.ports import free_port
 from tests.unit.csi.live import channel_to, until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -66,12 +66,6 @@ async def fetch(port: int, path: str) -> tuple[int, bytes]:
     writer.close()
     await writer.wait_closed()
     return int(head.split()[1]), body
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_identity_is_served_with_what_the_program_offers(tmp_path: Path) -> None:

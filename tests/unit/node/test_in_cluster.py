@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,6 +20,7 @@ from node.kube import api
 from node.settings import NodeSettings
 from tests.support.fake_kube import DRIVER, NODES, FakeKube
 from tests.support.kubelet import Kubelet
+from tests.support.ports import free_port
 
 UUID = "4f8b1c9e-5a3d-4c6f-9b0a-1d2e3f405162"
 STARTUP = {"key": "csi.thecloud.io/agent-not-ready", "effect": "NoExecute"}
@@ -63,12 +63,6 @@ def settings_for(folder: Path, **changes: Any) -> NodeSettings:
         }
         | changes
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.asynccontextmanager
