@@ -72,7 +72,12 @@ async def test_a_foreign_file_system_is_not_overwritten_and_the_pod_says_so(worl
             "apiVersion": "v1",
             "kind": "PersistentVolume",
             "metadata": {"name": again},
-            "spec": {**copy, "csi": {**csi, "fsType": "ext4"}, "persistentVolumeReclaimPolicy": "Delete"},
+            "spec": {
+                **copy,
+                "claimRef": world.reserve("data"),
+                "csi": {**csi, "fsType": "ext4"},
+                "persistentVolumeReclaimPolicy": "Delete",
+            },
         }
     )
     try:

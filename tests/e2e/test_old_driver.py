@@ -17,6 +17,7 @@ async def test_its_volume_is_used_with_its_data_and_deleted_only_when_told_so(wo
     await _fill(world, volume, first)
     old = persistent_volume(volume["id"])
     name = old["metadata"]["name"] = f"pvc-{world.namespace}"
+    old["spec"]["claimRef"] = world.reserve("data")
     try:
         await world.kube.apply(old)
         await world.start(claim("data", volume=name, size=f"{SIZE_GIB}Gi"), pod("user", ["data"], node=second))

@@ -74,6 +74,7 @@ async def test_a_volume_that_was_there_before_is_used_and_kept(world: World) -> 
                     "accessModes": ["ReadWriteOnce"],
                     "persistentVolumeReclaimPolicy": "Retain",
                     "storageClassName": CLASS,
+                    "claimRef": world.reserve("data"),
                     "csi": {"driver": DRIVER_NAME, "volumeHandle": made["id"], "fsType": "ext4"},
                     "nodeAffinity": {
                         "required": {

@@ -94,6 +94,10 @@ class World:
                 return str(one["metadata"]["name"])
         return ""
 
+    def reserve(self, claim: str) -> Mapping[str, str]:
+        """Give the claimRef of a PersistentVolume that only this claim may have, not any other that waits."""
+        return {"namespace": self.namespace, "name": claim}
+
     async def events(self, kind: str, name: str) -> list[Any]:
         """Give the events about an object."""
         words = ("-n", self.namespace, f"--field-selector=involvedObject.kind={kind},involvedObject.name={name}")
