@@ -6,16 +6,14 @@ The cluster is the one of `make cluster`; its instances need places for the crow
 import asyncio
 import datetime as dt
 import re
-import sys
 import time
 import uuid
 
 from benchmarks.report import Figure, at_most, percentile, report
 from tests.e2e.cluster import driver
 from tests.e2e.cluster import site as sites
-from tests.e2e.cluster.kubectl import Kubectl
 from tests.e2e.objects import claim, pod
-from tests.e2e.world import World
+from tests.e2e.world import World, opened
 
 START_S = 4.0
 MOVE_S = 6.0
@@ -85,13 +83,9 @@ async def run() -> None:
     if site.max_volumes * len(site.workers) < CROWD:
         raise SystemExit(f"{len(site.workers)} workers with {site.max_volumes} places each cannot take {CROWD} volumes")
     for measure in (measure_starts, measure_moves, measure_crowd):
-        world = World(site, Kubectl(site), f"bench-{uuid.uuid4().hex[:6]}")
-        await world.kube.run("create", "namespace", world.namespace)
-        try:
+        async with opened(site, f"bench-{uuid.uuid4().hex[:6]}") as world:
             await measure(world)
-        finally:
-            await world.close()
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(run()))
+    asyncio.run(run())

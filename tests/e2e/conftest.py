@@ -9,9 +9,8 @@ import pytest_asyncio
 
 from tests.e2e.cluster import site as sites
 from tests.e2e.cluster.errors import ClusterError
-from tests.e2e.cluster.kubectl import Kubectl
 from tests.e2e.cluster.site import Site
-from tests.e2e.world import World
+from tests.e2e.world import World, opened
 
 
 @pytest.fixture(scope="session")
@@ -23,17 +22,9 @@ def site() -> Site:
         pytest.fail(f"{error}; `make e2e` does both", pytrace=False)
 
 
-@pytest.fixture
-def kube(site: Site) -> Kubectl:
-    """Its administrator."""
-    return Kubectl(site)
-
-
 @pytest_asyncio.fixture
-async def world(site: Site, kube: Kubectl, request: pytest.FixtureRequest) -> AsyncIterator[World]:
+async def world(site: Site, request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """A namespace of this test's own, of which nothing may be left."""
     slug = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[:40].strip("-")
-    made = World(site, kube, f"{slug}-{uuid.uuid4().hex[:5]}")
-    await kube.run("create", "namespace", made.namespace)
-    yield made
-    await made.close()
+    async with opened(site, f"{slug}-{uuid.uuid4().hex[:5]}") as made:
+        yield made

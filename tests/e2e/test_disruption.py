@@ -111,18 +111,20 @@ async def test_the_controller_dies_in_the_middle_of_everything(world: World, wha
 
 
 async def _kill_controllers(world: World, *, rounds: int) -> None:
+    killed = 0
     for _ in range(rounds):
         for node in set((await controller_nodes(world)).values()):
-            await kill_in(world, node, "tc-csi-controller")
+            killed += await kill_in(world, node, "tc-csi-controller")
         await asyncio.sleep(1.0)
+    assert killed
 
 
 @pytest.mark.parametrize("sidecar", ["csi-provisioner", "csi-attacher", "csi-resizer", "csi-snapshotter"])
 async def test_a_sidecar_dies(world: World, sidecar: str) -> None:
     async with nothing_left(world):
         await world.apply(claim("data"), pod("user", ["data"]))
-        for node in set((await controller_nodes(world)).values()):
-            await kill_in(world, node, f"/{sidecar} ")
+        nodes = set((await controller_nodes(world)).values())
+        assert sum([await kill_in(world, node, f"/{sidecar} ") for node in nodes])
         await world.wait("condition=Ready", "pod/user", timeout_s=180)
         await world.write("user", "x")
 

@@ -1,5 +1,6 @@
 """The two ways to install give the same, and each can be taken back."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -73,15 +74,16 @@ async def _is_as_it_was(world: World, before: frozenset[str]) -> None:
     """See that no object, no entry on a node and no file of the driver is left."""
     mine = f" {world.namespace}"
 
-    async def same() -> bool:
+    async def changed() -> set[str]:
         now = {line for line in await inventory.names(world.kube) if mine not in line}
-        return now == before
+        return now ^ before
 
-    try:
+    async def same() -> bool:
+        return not await changed()
+
+    with contextlib.suppress(ClusterError):
         await world.until(same, "the cluster to be as it was")
-    except ClusterError:
-        now = {line for line in await inventory.names(world.kube) if mine not in line}
-        assert now == before
+    assert await changed() == set()
     for node in await world.kube.items("nodes"):
         notes = node["metadata"]["annotations"].get("csi.volume.kubernetes.io/nodeid", "")
         assert DRIVER_NAME not in notes

@@ -3,7 +3,6 @@
 from typing import Any
 
 from tests.e2e.cluster import platform
-from tests.e2e.cluster.errors import ClusterError
 from tests.e2e.objects import claim, pod
 from tests.e2e.world import World
 from tests.support.old_driver import SIZE_GIB, persistent_volume
@@ -35,7 +34,7 @@ async def test_its_volume_is_used_with_its_data_and_deleted_only_when_told_so(wo
         retain = '{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}'
         await world.kube.try_run("patch", "pv", name, "-p", retain)
         await world.kube.run("delete", "pv", name, "--ignore-not-found")
-        await world.until(lambda: _deleted(world, volume["id"]), "the platform's volume to be free")
+        await world.drop(volume["id"])
 
 
 async def _fill(world: World, volume: Any, node: str) -> None:
@@ -52,11 +51,3 @@ async def _refused(world: World, name: str) -> bool:
     words = ("-n", "default", f"--field-selector=involvedObject.kind=PersistentVolume,involvedObject.name={name}")
     events = await world.kube.items("events", *words)
     return any(one.get("reason") == "VolumeFailedDelete" and "adopt-name-prefix" in one["message"] for one in events)
-
-
-async def _deleted(world: World, volume: str) -> bool:
-    try:
-        await platform.call(world.site, "DELETE", f"/volumes/{volume}")
-    except ClusterError:
-        return False
-    return True

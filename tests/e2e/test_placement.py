@@ -4,7 +4,6 @@ import pytest
 
 from csi.driver import DRIVER_NAME, ZONE_KEY
 from tests.e2e.cluster import driver, platform
-from tests.e2e.cluster.errors import ClusterError
 from tests.e2e.objects import ANYWHERE, CLASS, claim, deployment, pod, storage_class
 from tests.e2e.world import World
 
@@ -97,15 +96,7 @@ async def test_a_volume_that_was_there_before_is_used_and_kept(world: World) -> 
     finally:
         world.handles.discard(made["id"])
         await world.kube.run("delete", "pv", name, "--ignore-not-found")
-
-        async def deleted() -> bool:
-            try:
-                await platform.call(world.site, "DELETE", f"/volumes/{made['id']}")
-            except ClusterError:
-                return False
-            return True
-
-        await world.until(deleted, "the volume to be free")
+        await world.drop(made["id"])
 
 
 @pytest.mark.disruptive
@@ -140,7 +131,7 @@ async def test_a_full_node_is_passed_over(world: World) -> None:
     finally:
         for volume in fillers:
             await platform.run(world.site, full, "sh", "-c", f"umount /mnt/{volume}; rmdir /mnt/{volume}; true")
-            await _drop(world, volume, instance)
+            await world.drop(volume, instance=instance)
 
 
 async def _fill(world: World, instance: str, number: int) -> str:
@@ -157,15 +148,3 @@ async def _use(world: World, node: str, volume: str) -> None:
     device = await platform.device_of(world.site, node, serial)
     script = 'mkfs.ext4 -q "$1" && mkdir /mnt/"$2" && mount "$1" /mnt/"$2"'
     await platform.run(world.site, node, "sh", "-c", script, "sh", device, volume)
-
-
-async def _drop(world: World, volume: str, instance: str) -> None:
-    async def gone() -> bool:
-        try:
-            await platform.call(world.site, "POST", f"/volumes/{volume}/detach", instance_id=instance)
-            await platform.call(world.site, "DELETE", f"/volumes/{volume}")
-        except ClusterError:
-            return False
-        return True
-
-    await world.until(gone, f"volume {volume} to go")

@@ -1,7 +1,8 @@
 """A namespace of the cluster as a test sees it: objects, waiting, files in pods, and what may be left at the end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -155,6 +156,21 @@ class World:
         left = {one["id"] for one in await platform.call(self.site, "GET", "/snapshots") or []} & snapshots
         assert not left, f"snapshots are left on the platform: {left}"
 
+    async def drop(self, volume: str, *, instance: str = "") -> None:
+        """Delete a volume of the platform as soon as it is free; first from an instance that it is attached to."""
+
+        async def dropped() -> bool:
+            if instance:
+                with contextlib.suppress(ClusterError):
+                    await platform.call(self.site, "POST", f"/volumes/{volume}/detach", instance_id=instance)
+            try:
+                await platform.call(self.site, "DELETE", f"/volumes/{volume}")
+            except ClusterError:
+                return False
+            return True
+
+        await self.until(dropped, f"volume {volume} to go")
+
     async def gone(self) -> None:
         """Wait until the namespace's volumes are deleted, in Kubernetes and on the platform."""
         await self.until(self._no_volumes, f"the volumes of {self.namespace} to be deleted")
@@ -176,6 +192,17 @@ class World:
         ]
         volumes = {one["id"]: one for one in await platform.call(self.site, "GET", "/volumes") or []}
         return not mine and not (self.handles & volumes.keys())
+
+
+@contextlib.asynccontextmanager
+async def opened(site: Site, namespace: str) -> AsyncIterator[World]:
+    """Make a namespace; at the end it goes, and nothing of its volumes may be left."""
+    made = World(site, Kubectl(site), namespace)
+    await made.kube.run("create", "namespace", namespace)
+    try:
+        yield made
+    finally:
+        await made.close()
 
 
 async def attached_disks(site: Site, node: str) -> set[str]:

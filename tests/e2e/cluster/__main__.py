@@ -23,8 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     verbs = parser.add_subparsers(required=True)
     making = verbs.add_parser("up", help="make a cluster, with the driver in it")
-    making.add_argument("--workers", type=int, default=2)
-    making.add_argument("--max-volumes", type=int, default=20, help="places for volumes of each instance")
+    usual = bringup.Shape()
+    making.add_argument("--workers", type=int, default=usual.workers)
+    making.add_argument(
+        "--max-volumes", type=int, default=usual.max_volumes, help="places for volumes of each instance"
+    )
     making.add_argument("--bare", action="store_true", help="without the driver")
     making.set_defaults(work=up)
     verbs.add_parser("driver", help="build the driver's images anew and install them").set_defaults(work=renew)
