@@ -1,15 +1,36 @@
-"""Rules for GetCapacity: what cannot be made has a capacity of nothing."""
+"""Rules for GetCapacity: what cannot be made has a capacity of nothing, what cannot be asked is tried."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 
-from controller.model import Capacity
+from controller.model import MAX_VOLUME_BYTES, Capacity
 from controller.parameters import VolumeParameters
 from controller.ports import Cause, Cloud, CloudError
 from controller.topology import zone_of
 from csi.errors import CsiError, ErrorKind
 
+LOG = logging.getLogger("controller.capacity")
+
 _NOTHING = Capacity(available_bytes=0)
+_UNTOLD = Capacity(available_bytes=MAX_VOLUME_BYTES)
+_SAYS_NOTHING = frozenset({Cause.NOT_SENT, Cause.UNAUTHORIZED})
+"""Failures that stay until somebody mends a setting. Others pass, and what was told before holds meanwhile."""
+
+
+async def or_tried(asking: Awaitable[Capacity]) -> Capacity:
+    """Give the capacity, or room for the largest volume while the platform cannot be asked at all.
+
+    Without a capacity the scheduler keeps the pods of a class waiting for storage that is not there, and no claim ever
+    shows what is wrong; with this one the creation of the volume is tried, and says it.
+    """
+    try:
+        return await asking
+    except CloudError as failure:
+        if failure.cause not in _SAYS_NOTHING:
+            raise
+        LOG.warning("the platform cannot be asked what it has left, so volumes are tried: %s", failure.message)
+        return _UNTOLD
 
 
 async def measure(

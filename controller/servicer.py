@@ -11,9 +11,9 @@ from typing import Any
 import grpc.aio
 
 from controller import answers
-from controller.capacity import measure
+from controller.capacity import measure, or_tried
 from controller.features import CONTROLLER_CAPABILITIES, require
-from controller.model import Snapshot, Volume
+from controller.model import Capacity, Snapshot, Volume
 from controller.paging import Place, take_page
 from controller.parameters import read_changes, read_volume_parameters
 from controller.requests import (
@@ -147,7 +147,13 @@ class ControllerServicer(csi_pb2_grpc.ControllerServicer):
 
     async def GetCapacity(self, request: csi_pb2.GetCapacityRequest, context: Context) -> csi_pb2.GetCapacityResponse:
         """Say what can still be provisioned with these parameters in this zone."""
-        deadline = self._deadline(context)
+        found = await or_tried(self._capacity(request, self._deadline(context)))
+        response = csi_pb2.GetCapacityResponse(available_capacity=found.available_bytes)
+        response.minimum_volume_size.value = found.minimum_volume_bytes
+        response.maximum_volume_size.value = found.maximum_volume_bytes
+        return response
+
+    async def _capacity(self, request: csi_pb2.GetCapacityRequest, deadline: float) -> Capacity:
         features = await self._offering("GET_CAPACITY", deadline)
         capabilities = [
             parse_capability(capability, f"volume_capabilities[{index}]")
@@ -159,11 +165,7 @@ class ControllerServicer(csi_pb2_grpc.ControllerServicer):
         )
         segments = read_topology(request.accessible_topology, "accessible_topology")
         can_be_used = len(usable) == len(capabilities)
-        found = await measure(self._rules.cloud, parameters, segments, can_be_used=can_be_used, deadline=deadline)
-        response = csi_pb2.GetCapacityResponse(available_capacity=found.available_bytes)
-        response.minimum_volume_size.value = found.minimum_volume_bytes
-        response.maximum_volume_size.value = found.maximum_volume_bytes
-        return response
+        return await measure(self._rules.cloud, parameters, segments, can_be_used=can_be_used, deadline=deadline)
 
     async def CreateSnapshot(
         self, request: csi_pb2.CreateSnapshotRequest, context: Context

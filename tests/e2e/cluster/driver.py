@@ -110,8 +110,13 @@ async def registered(kube: Kubectl) -> Mapping[str, int]:
     return found
 
 
-def write_overlay(site: Site, overlay: str, *, components: Sequence[str] = ("snapshot-controller",)) -> Path:
-    """Write this machine's overlay on top of a shipped one, with further components, and give its folder."""
+def write_overlay(
+    site: Site, overlay: str, *, components: Sequence[str] = ("snapshot-controller",), platform_url: str = ""
+) -> Path:
+    """Write this machine's overlay on top of a shipped one, with further components, and give its folder.
+
+    `platform_url` replaces the address at which the machines reach the platform.
+    """
     folder = site.folder / "-".join(("overlay", overlay, *components))
     folder.mkdir(exist_ok=True)
     kustomization: dict[str, Any] = {
@@ -125,7 +130,7 @@ def write_overlay(site: Site, overlay: str, *, components: Sequence[str] = ("sna
             _environment(
                 "Deployment",
                 "thecloud-csi-controller",
-                {"TC_PLATFORM_URL": site.inner_url, "TC_CLUSTER_ID": CLUSTER_ID},
+                {"TC_PLATFORM_URL": platform_url or site.inner_url, "TC_CLUSTER_ID": CLUSTER_ID},
             ),
             _environment("DaemonSet", "thecloud-csi-node", node_settings(site)),
         ],

@@ -223,6 +223,15 @@ async def test_what_did_not_reach_the_platform_is_told_in_the_same_words_each_ti
     assert len(said) == 1
 
 
+async def test_a_platform_that_never_answered_keeps_no_pod_from_being_tried(tmp_path: Path) -> None:
+    """Its claim's event could not come otherwise: the scheduler waits for a capacity."""
+    async with devcloud_server(tmp_path / "cloud") as cloud:
+        environment = {"TC_PLATFORM_URL": "http://127.0.0.1:1", "TC_API_KEY": cloud.api_key}
+        async with controller(environment) as stub:
+            answer = await stub.GetCapacity(pb.GetCapacityRequest(), timeout=LIMIT_S)
+            assert answer.available_capacity == answer.maximum_volume_size.value > 0
+
+
 async def test_a_key_that_is_revoked_later_is_told_in_the_same_way(tmp_path: Path) -> None:
     row = next(row for row in BAD_INPUT if row.name == "wrong key")
     key_file = tmp_path / "key"

@@ -7,6 +7,7 @@ from grpc import StatusCode
 
 from csi.driver import ZONE_KEY
 from csi.pb import csi_pb2 as pb
+from devcloud.faults import Fault, Kind
 from tests.unit.controller.rig import GIB, LIMIT_S, MODES, Rig, capability, refused, restarted, running_rig
 
 MISSING = "99999999-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
@@ -153,6 +154,16 @@ async def test_capacity_for_unknown_parameters_is_invalid(extended: Rig):
         await refused(capacity(extended, parameters=parameters), StatusCode.INVALID_ARGUMENT)
     foreign = pb.Topology(segments={"rack": "7"})
     await refused(capacity(extended, accessible_topology=foreign), StatusCode.INVALID_ARGUMENT)
+
+
+async def test_a_capacity_that_a_wrong_key_hides_lets_the_creation_say_why(extended: Rig):
+    extended.cloud.faults.add(Fault(Kind.UNAUTHORIZED, "GET", "/capacity", count=None))
+    assert (await capacity(extended)).available_capacity == 16_000 * GIB
+
+
+async def test_a_failure_that_passes_leaves_the_capacity_as_it_was_told(extended: Rig):
+    extended.cloud.faults.add(Fault(Kind.ERROR_BEFORE, "GET", "/capacity", count=None))
+    await refused(capacity(extended), StatusCode.UNAVAILABLE)
 
 
 async def sicken(rig: Rig, volume_id: str, *problems: tuple[str, str]) -> None:
