@@ -33,10 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     verbs.add_parser("driver", help="build the driver's images anew and install them").set_defaults(work=renew)
     verbs.add_parser("down", help="remove the cluster").set_defaults(work=down)
     verbs.add_parser("status", help="fail unless a cluster runs here").set_defaults(work=show)
-    asking = verbs.add_parser("kubectl", help="kubectl against the cluster")
-    asking.add_argument("words", nargs=argparse.REMAINDER)
-    asking.set_defaults(work=ask)
-    options = parser.parse_args(argv)
+    verbs.add_parser("kubectl", help="kubectl against the cluster, with all words that follow").set_defaults(work=ask)
+    words = list(sys.argv[1:] if argv is None else argv)
+    # What follows is kubectl's, options as well.
+    own = words.index("kubectl") + 1 if "kubectl" in words else len(words)
+    options = parser.parse_args(words[:own], argparse.Namespace(words=words[own:]))
     problems: list[Exception] = []
     try:
         asyncio.run(options.work(options))
