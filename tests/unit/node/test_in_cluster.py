@@ -106,7 +106,8 @@ async def test_a_node_is_born_and_its_startup_taint_goes_last(cluster: FakeKube,
         # The cloud controller manager does its work; the plugin is offered again and registered, with its zone.
         cluster.put_node("n", DEDICATED, STARTUP, providerID=f"thecloud://{UUID}", labels=ZONE)
         await until(lambda: kubelet.registrations)
-        assert kubelet.zones == ["z1"]
+        # Twice when the machine is slow and the second offer comes before the registration.
+        assert set(kubelet.zones) == {"z1"}
         await asyncio.sleep(0.1)
         assert cluster.taints("n") == [DEDICATED, STARTUP]
         cluster.put_csi_node("n", count=20)
