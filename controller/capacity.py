@@ -15,7 +15,7 @@ LOG = logging.getLogger("controller.capacity")
 _NOTHING = Capacity(available_bytes=0)
 _UNTOLD = Capacity(available_bytes=MAX_VOLUME_BYTES)
 _SAYS_NOTHING = frozenset({Cause.NOT_SENT, Cause.UNAUTHORIZED})
-"""Failures that stay until somebody mends a setting. Others pass, and what was told before holds meanwhile."""
+"""Failures that a wrong setting may be behind. Any other is answered as one, so that what was told before holds."""
 
 
 async def or_tried(asking: Awaitable[Capacity]) -> Capacity:
