@@ -22,12 +22,12 @@ from controller.ports import CloudError, CloudOffer
 from controller.rules import wire_rules
 from controller.servicer import ControllerServicer
 from controller.settings import ControllerSettings
-from csi.command_line import EXIT_OK, settings_or_exit_code
 from csi.metrics import Metrics
 from csi.pb import csi_pb2_grpc
-from csi.program import EXIT_FAILED, Plugin, ServeAnewError
+from csi.program import Plugin, ServeAnewError
 from csi.program import main as run_plugin
-from csi.request import request_id
+from process.command_line import EXIT_FAILED, EXIT_OK, settings_or_exit_code
+from process.request import request_id
 from thecloud.errors import PlatformError
 
 LOG = logging.getLogger("controller.app")

@@ -21,8 +21,8 @@ from controller.platform import open_cloud
 from controller.ports import Cloud
 from controller.settings import PlatformOptions
 from csi.errors import CsiError, ErrorKind
-from csi.kinds import DURATION, WORDS, choice
-from csi.settings import option
+from process.kinds import DURATION, WORDS, choice
+from process.settings import option
 from thecloud.call import Call, Repeat
 from thecloud.capabilities import CHECK_ROUTE
 from thecloud.client import Client

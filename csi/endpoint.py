@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from process.address import TcpEndpoint, parse_host_port
+
 LOG = logging.getLogger("csi.endpoint")
 
 CLAIM_PAUSE_S = 0.1
@@ -25,7 +27,6 @@ CLAIM_PAUSE_S = 0.1
 _PRIVATE_SUFFIX = ".new"
 MAX_PATH_BYTES = 107 - len("." + _PRIVATE_SUFFIX)
 """sockaddr_un of Linux without the final zero byte, less what the private name adds."""
-MAX_PORT = 65535
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+@:=,~-]+")
 
 
@@ -47,22 +48,6 @@ class UnixEndpoint:
         return f"unix://{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
-class TcpEndpoint:
-    """A TCP port; port 0 takes a free one."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"tcp://{self.authority}"
-
-    @property
-    def authority(self) -> str:
-        """The address as `host:port`, with brackets around an IPv6 address."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
 Endpoint = UnixEndpoint | TcpEndpoint
 
 
@@ -74,20 +59,6 @@ def parse_endpoint(text: str) -> Endpoint:
     if scheme == "tcp" and rest.startswith("//"):
         return parse_host_port(rest.removeprefix("//"))
     raise ValueError("unix:///path/of/socket or tcp://host:port is needed")
-
-
-def parse_host_port(text: str) -> TcpEndpoint:
-    """Read `host:port` or `[address]:port`. Raises ValueError saying what is wrong."""
-    host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError("an IPv6 address needs brackets, such as [::1]:9000")
-    if not colon or not host or any(mark in host for mark in "/@[] "):
-        raise ValueError("host:port is needed")
-    if not port.isascii() or not port.isdigit() or int(port[:9]) > MAX_PORT:
-        raise ValueError(f"the port must be a number up to {MAX_PORT}")
-    return TcpEndpoint(host=host, port=int(port))
 
 
 def _parse_unix(text: str) -> UnixEndpoint:

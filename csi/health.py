@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from csi.endpoint import EndpointError, TcpEndpoint
+from csi.endpoint import EndpointError
+from process.address import TcpEndpoint
 
 LOG = logging.getLogger("csi.health")
 

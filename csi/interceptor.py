@@ -21,7 +21,7 @@ from csi.deadline import cutoff_of
 from csi.errors import CsiError, ErrorKind
 from csi.metrics import Metrics
 from csi.redaction import Redactor
-from csi.request import request_id
+from process.request import request_id
 
 LOG = logging.getLogger("csi.rpc")
 

@@ -5,35 +5,13 @@ label ever holds an id, a path or anything secret, so the number of series is bo
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import Enum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+from process.metrics import Kind, Metric
 
 _CALL_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0)
 _WAIT_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-
-
-class Kind(Enum):
-    """What a metric is to Prometheus."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One row of the table."""
-
-    name: str
-    kind: Kind
-    doc: str
-    labels: tuple[str, ...] = ()
-    buckets_s: tuple[float, ...] = ()
-
 
 RPC_SECONDS = Metric(
     "thecloud_csi_rpc_duration_seconds",

@@ -7,22 +7,19 @@ connection pool, a listener for kernel events) is closed in turn after the last 
 import asyncio
 import contextlib
 import logging
-import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import grpc.aio
 
-from csi.command_line import EXIT_OK, settings_or_exit_code
-from csi.endpoint import EndpointError, SocketFile, TcpEndpoint, claimed
+from csi.endpoint import EndpointError, SocketFile, claimed
 from csi.errors import CsiError
 from csi.health import Answer, HealthServer
 from csi.identity import Identity
 from csi.interceptor import Interceptor
-from csi.logs import configure_logging
-from csi.metrics import CONTENT_TYPE, Metrics
+from csi.metrics import Metrics
 from csi.pb import csi_pb2, csi_pb2_grpc, pluginregistration_pb2_grpc
 from csi.readiness import Check, Readiness, always_ready
 from csi.registrar import GRACE_S as REGISTRATION_GRACE_S
@@ -30,10 +27,14 @@ from csi.registrar import Registrar
 from csi.registration import Registration, RegistrationError, RegistrationServicer
 from csi.server import ROLLBACK_S, AddService, RpcServer
 from csi.settings import ShellSettings
+from process.address import TcpEndpoint
+from process.command_line import settings_or_exit_code
+from process.life import Stop, run_until_signal
+from process.logs import configure_logging
+from process.metrics import CONTENT_TYPE
 
 LOG = logging.getLogger("csi.program")
 
-EXIT_FAILED = 1
 READY_LIMIT_S = 4.0
 """Time that /readyz waits for a check; below what probes usually allow."""
 
@@ -61,44 +62,6 @@ Settings = TypeVar("Settings", bound=ShellSettings)
 Build = Callable[[Settings, Metrics], AbstractAsyncContextManager[Plugin]]
 
 
-class Stop:
-    """The wish to end, from a signal or a test. Also ends a start that is still under way."""
-
-    def __init__(self) -> None:
-        self._wish = asyncio.Event()
-        self._start: asyncio.Timeout | None = None
-
-    def __call__(self) -> None:
-        """Ask for the end; asking again changes nothing."""
-        if not self._wish.is_set():
-            self._wish.set()
-            if self._start is not None:
-                self._start.reschedule(asyncio.get_running_loop().time())
-
-    async def wait(self) -> None:
-        """Wait until somebody asks."""
-        await self._wish.wait()
-
-    @contextlib.asynccontextmanager
-    async def interrupts_start(self) -> AsyncIterator[None]:
-        """Raise StoppedError out of the block when the end is asked for while it runs."""
-        if self._wish.is_set():
-            raise StoppedError
-        try:
-            async with asyncio.timeout(None) as self._start:
-                yield
-        except TimeoutError:
-            if self._start is not None and self._start.expired():
-                raise StoppedError from None
-            raise
-        finally:
-            self._start = None
-
-
-class StoppedError(Exception):
-    """The program was asked to end before it served."""
-
-
 class ServeAnewError(Exception):
     """Raised by background work: what is announced has changed. Everything is closed and built again.
 
@@ -118,22 +81,11 @@ def main(
     if isinstance(settings, int):
         return settings
     configure_logging(level=settings.log_level, form=settings.log_format)
-    return asyncio.run(_run(settings, build))
 
-
-async def _run(settings: Settings, build: Build[Settings]) -> int:
-    stop = Stop()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    try:
+    async def work(stop: Stop) -> None:
         await serve(settings, build, stop=stop)
-    except StoppedError:
-        LOG.info("asked to end before anything was served")
-    except Exception as error:  # noqa: BLE001 - the edge of the program: everything becomes a log line and an exit code
-        _report(error)
-        return EXIT_FAILED
-    return EXIT_OK
+
+    return asyncio.run(run_until_signal(work, explained=(EndpointError, RegistrationError, CsiError)))
 
 
 async def serve(settings: Settings, build: Build[Settings], *, stop: Stop) -> None:
@@ -267,13 +219,3 @@ async def _serve_health(settings: ShellSettings, metrics: Metrics, stack: AsyncE
         pages = {"/healthz": health.live, "/readyz": health.ready, "/metrics": health.metrics}
         await stack.enter_async_context(HealthServer(settings.http_endpoint, pages))
     return health
-
-
-def _report(error: BaseException) -> None:
-    if isinstance(error, BaseExceptionGroup):
-        for member in error.exceptions:
-            _report(member)
-    elif isinstance(error, EndpointError | RegistrationError | CsiError):
-        LOG.error("the program ends: %s", error)
-    else:
-        LOG.error("the program ends on an unexpected error", exc_info=error)

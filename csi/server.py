@@ -11,8 +11,9 @@ from typing import Self
 
 import grpc.aio
 
-from csi.endpoint import Endpoint, EndpointError, SocketFile, TcpEndpoint, UnixEndpoint
+from csi.endpoint import Endpoint, EndpointError, SocketFile, UnixEndpoint
 from csi.interceptor import Interceptor
+from process.address import TcpEndpoint
 
 LOG = logging.getLogger("csi.server")
 

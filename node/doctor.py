@@ -13,10 +13,8 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 
-from csi.command_line import EXIT_OK, EXIT_USAGE, settings_or_exit_code
 from csi.driver import DRIVER_NAME
 from csi.errors import CsiError
-from csi.logs import LogLevel, configure_logging
 from node.app import Host, cluster_of, devices_of, identities_of, this_host
 from node.health import BASE_TOOLS, TOOLS
 from node.kube.api import KubeApi
@@ -26,6 +24,8 @@ from node.kube.nodes import KubeNodes
 from node.model import Device, FsType
 from node.ports import SilentObserver
 from node.settings import NodeSettings
+from process.command_line import EXIT_OK, EXIT_USAGE, settings_or_exit_code
+from process.logs import LogLevel, configure_logging
 
 EXIT_PROBLEMS = 1
 SUMMARY = "Checks this host and says what to do. --output json prints JSON."

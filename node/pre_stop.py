@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from csi.command_line import EXIT_OK, settings_or_exit_code
 from csi.errors import CsiError
-from csi.kinds import DURATION, LOG_FORMAT, LOG_LEVEL, REQUIRED_TEXT
-from csi.logs import LogFormat, LogLevel, configure_logging
-from csi.settings import option
 from node.departure import Departure
 from node.kube.api import in_cluster
 from node.kube.attachments import KubeAttachments
 from node.kube.nodes import KubeNodes
+from process.command_line import EXIT_OK, settings_or_exit_code
+from process.kinds import DURATION, LOG_FORMAT, LOG_LEVEL, REQUIRED_TEXT
+from process.logs import LogFormat, LogLevel, configure_logging
+from process.settings import option
 
 _LOG = logging.getLogger(__name__)
 

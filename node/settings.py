@@ -1,6 +1,6 @@
 """What the node plugin can be told. The dataclass is the table from which flags, variables and the reference are made.
 
-Not here: reading (`csi.settings`), and what both programs can be told (`ShellSettings`).
+Not here: reading (`process.settings`), and what both programs can be told (`ShellSettings`).
 """
 # ruff: noqa: RUF009 - the calls in the dataclass declare fields
 
@@ -12,9 +12,10 @@ from pathlib import Path
 from csi.driver import DRIVER_NAME
 from csi.endpoint import Endpoint, UnixEndpoint
 from csi.identity import PLUGIN_CAPABILITIES
-from csi.kinds import DURATION, ENDPOINT, PATH, SWITCH, TEXT, WORDS, OptionKind, whole_number
-from csi.settings import ShellSettings, option
+from csi.settings import ENDPOINT, ShellSettings
 from csi.validate import MAX_NODE_ID_BYTES
+from process.kinds import DURATION, PATH, SWITCH, TEXT, WORDS, OptionKind, whole_number
+from process.settings import option
 
 PLUGIN_DIR = Path("plugins") / DRIVER_NAME
 """Below the kubelet's folder: this driver's socket and records."""

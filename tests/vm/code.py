@@ -17,7 +17,7 @@ from tests.vm.image import GUEST_PYTHON
 from tests.vm.tools import MissingToolError, program
 
 DISTRIBUTION = "thecloud-kubernetes"
-OWN_PACKAGES = ("csi", "node")
+OWN_PACKAGES = ("process", "csi", "node")
 WANTED = ("grpcio", "msgspec", "prometheus-client", "protobuf", "pyudev")
 _TREE = Path(__file__).parents[2]
 _SPARE = 1.3

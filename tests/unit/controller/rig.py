@@ -18,13 +18,13 @@ from controller.names import Ownership
 from controller.platform import open_cloud
 from controller.rules import Rules, wire_rules
 from controller.servicer import ControllerServicer
-from csi.endpoint import TcpEndpoint
 from csi.identity import Identity
 from csi.interceptor import Interceptor
 from csi.metrics import Metrics
 from csi.pb import csi_pb2 as pb
 from csi.pb import csi_pb2_grpc as rpc
 from csi.server import RpcServer
+from process.address import TcpEndpoint
 from tests.support.devcloud import RunningCloud, devcloud_app
 from thecloud.client import Client
 from thecloud.settings import PlatformSettings

@@ -15,8 +15,8 @@ from csi.errors import CsiError, ErrorKind
 from csi.metrics import Metrics
 from csi.pb import csi_pb2 as pb
 from csi.program import ServeAnewError
-from csi.settings import read_settings
 from devcloud.faults import Fault, Kind
+from process.settings import read_settings
 from tests.support.devcloud import RunningCloud, devcloud_app
 from tests.unit.controller.rig import features_of, open_client
 from thecloud.client import Client

@@ -18,8 +18,9 @@ from controller.app import build
 from controller.settings import ControllerSettings
 from csi.pb import csi_pb2 as pb
 from csi.pb import csi_pb2_grpc as rpc
-from csi.program import Stop, serve
-from csi.settings import read_settings
+from csi.program import serve
+from process.life import Stop
+from process.settings import read_settings
 from scripts.bad_input import BAD_INPUT, BadInput
 from tests.support.certificates import MISSING_OPENSSL, make_loopback_certificate
 from tests.support.devcloud import ServedCloud, devcloud_server

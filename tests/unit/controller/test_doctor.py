@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from controller.doctor import Doctor, DoctorSettings, Finding, Output, Verdict, examine, is_healthy, report
-from csi.settings import read_settings
 from devcloud.faults import Fault, Kind
+from process.settings import read_settings
 from tests.support.devcloud import devcloud_app
 from tests.unit.controller.rig import LIMIT_S, OURS, Rig, open_client
 

@@ -3,8 +3,8 @@
 from grpc import StatusCode
 
 from controller.settings import ControllerSettings
-from csi.endpoint import TcpEndpoint
 from csi.pb import csi_pb2 as pb
+from process.address import TcpEndpoint
 from tests.support.old_driver import NAME, SIZE_GIB, attach_request, persistent_volume
 from tests.unit.controller.rig import GIB, LIMIT_S, Rig, capability, refused
 

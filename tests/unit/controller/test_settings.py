@@ -1,7 +1,7 @@
 import pytest
 
 from controller.settings import ControllerSettings
-from csi.settings import SettingsError, options_of, read_settings
+from process.settings import SettingsError, options_of, read_settings
 
 GOOD = {
     "TC_ENDPOINT": "unix:///run/csi.sock",

@@ -9,16 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csi.endpoint import (
-    MAX_PATH_BYTES,
-    EndpointBusyError,
-    EndpointError,
-    SocketFile,
-    TcpEndpoint,
-    UnixEndpoint,
-    parse_endpoint,
-    parse_host_port,
-)
+from csi.endpoint import MAX_PATH_BYTES, EndpointBusyError, EndpointError, SocketFile, UnixEndpoint, parse_endpoint
+from process.address import TcpEndpoint, parse_host_port
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from csi import health
-from csi.endpoint import EndpointError, TcpEndpoint
+from csi.endpoint import EndpointError
 from csi.health import MAX_CONNECTIONS, Answer, HealthServer
+from process.address import TcpEndpoint
 from tests.unit.csi.live import until
 
 LOOPBACK = TcpEndpoint("127.0.0.1", 0)

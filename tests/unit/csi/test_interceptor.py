@@ -19,7 +19,7 @@ from csi.errors import CsiError, ErrorKind
 from csi.interceptor import Interceptor, failure_of
 from csi.metrics import Metrics
 from csi.pb import csi_pb2, csi_pb2_grpc
-from csi.request import request_id
+from process.request import request_id
 from tests.unit.csi.live import serving
 
 Handler = Callable[[csi_pb2.DeleteVolumeRequest, Any], Awaitable[csi_pb2.DeleteVolumeResponse]]

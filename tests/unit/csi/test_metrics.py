@@ -2,7 +2,8 @@ import re
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from csi.metrics import CONTENT_TYPE, TABLE, Metrics
+from csi.metrics import TABLE, Metrics
+from process.metrics import CONTENT_TYPE
 
 
 def count_everything(metrics: Metrics) -> None:

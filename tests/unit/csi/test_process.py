@@ -11,9 +11,8 @@ import grpc
 import grpc.aio
 import pytest
 
-from csi.command_line import EXIT_OK
 from csi.pb import csi_pb2, csi_pb2_grpc
-from csi.program import EXIT_FAILED
+from process.command_line import EXIT_FAILED, EXIT_OK
 from tests.unit.csi.live import channel_to
 
 ROOT = Path(__file__).resolve().parents[3]

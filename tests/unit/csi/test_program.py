@@ -13,15 +13,17 @@ import grpc
 import grpc.aio
 import pytest
 
-from csi.command_line import EXIT_OK, EXIT_USAGE
-from csi.endpoint import EndpointError, SocketFile, TcpEndpoint, UnixEndpoint
+from csi.endpoint import EndpointError, SocketFile, UnixEndpoint
 from csi.errors import CsiError, ErrorKind
 from csi.identity import PLUGIN_CAPABILITIES
 from csi.metrics import Metrics
 from csi.pb import csi_pb2, csi_pb2_grpc, pluginregistration_pb2, pluginregistration_pb2_grpc
-from csi.program import Plugin, ServeAnewError, Stop, StoppedError, main, serve
+from csi.program import Plugin, ServeAnewError, main, serve
 from csi.registration import Registration
 from csi.settings import ShellSettings
+from process.address import TcpEndpoint
+from process.command_line import EXIT_OK, EXIT_USAGE
+from process.life import Stop, StoppedError
 from tests.support.ports import free_port
 from tests.unit.csi.live import channel_to, until
 

@@ -13,11 +13,12 @@ import pytest
 
 from csi import endpoint as endpoint_module
 from csi import server as server_module
-from csi.endpoint import Endpoint, EndpointError, SocketFile, TcpEndpoint, UnixEndpoint, claimed
+from csi.endpoint import Endpoint, EndpointError, SocketFile, UnixEndpoint, claimed
 from csi.interceptor import Interceptor
 from csi.metrics import Metrics
 from csi.pb import csi_pb2, csi_pb2_grpc
 from csi.server import AddService, RpcServer
+from process.address import TcpEndpoint
 from tests.unit.csi.live import channel_to, until
 
 REQUEST = csi_pb2.DeleteVolumeRequest(volume_id="v-1")

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from csi.endpoint import TcpEndpoint, UnixEndpoint
+from csi.endpoint import UnixEndpoint
 from csi.errors import CsiError
 from csi.identity import PLUGIN_CAPABILITIES
 from csi.metrics import Metrics
@@ -16,10 +16,12 @@ from csi.pb import csi_pb2 as pb
 from csi.pb import csi_pb2_grpc as rpc
 from csi.pb import pluginregistration_pb2 as reg
 from csi.pb import pluginregistration_pb2_grpc as reg_rpc
-from csi.program import Stop, serve
+from csi.program import serve
 from node import app
 from node.app import MetricsObserver, build
 from node.settings import EXTENDED_PLUGIN_CAPABILITIES, NodeSettings
+from process.address import TcpEndpoint
+from process.life import Stop
 
 OPTIONS = [("grpc.default_authority", "localhost")]
 

@@ -13,11 +13,13 @@ import pytest
 
 import csi.program
 import csi.registrar
-from csi.endpoint import TcpEndpoint, UnixEndpoint
-from csi.program import Stop, serve
+from csi.endpoint import UnixEndpoint
+from csi.program import serve
 from node import app
 from node.kube import api
 from node.settings import NodeSettings
+from process.address import TcpEndpoint
+from process.life import Stop
 from tests.support.fake_kube import DRIVER, NODES, FakeKube
 from tests.support.kubelet import Kubelet
 from tests.support.ports import free_port

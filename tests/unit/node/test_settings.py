@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from csi.endpoint import UnixEndpoint
-from csi.settings import SettingsError, help_text, options_of, read_settings
 from node.settings import NodeSettings
+from process.settings import SettingsError, help_text, options_of, read_settings
 
 
 def test_the_defaults_fit_a_pod_on_a_kubernetes_node() -> None:

@@ -2,10 +2,10 @@ import io
 import json
 import logging
 
-from csi.logs import LogFormat, LogLevel, configure_logging
-from csi.request import request_id
+from process.logs import LogFormat, LogLevel, configure_logging
+from process.request import request_id
 
-LOG = logging.getLogger("csi.test")
+LOG = logging.getLogger("process.test")
 
 
 def written(form: LogFormat, level: LogLevel = LogLevel.INFO) -> io.StringIO:
@@ -24,7 +24,7 @@ def test_json_lines_carry_the_call_the_fields_and_utc() -> None:
     assert entry["request_id"] == "abc"
     assert entry["duration_s"] == 0.5
     assert entry["level"] == "info"
-    assert entry["logger"] == "csi.test"
+    assert entry["logger"] == "process.test"
     assert entry["time"].endswith("Z")
     assert "path" in entry
 
@@ -43,7 +43,7 @@ def test_text_lines_quote_what_could_pass_for_something_else() -> None:
     stream = written(LogFormat.TEXT)
     LOG.warning("bad\nname", extra={"fields": {"name": "a b", "empty": "", "n": 1, "f": 0.25, "map": {"k": "v\n"}}})
     (line,) = stream.getvalue().splitlines()
-    assert r"WARNING csi.test: bad\nname" in line
+    assert r"WARNING process.test: bad\nname" in line
     assert 'name="a b" empty="" n=1 f=0.25 map={"k": "v\\n"}' in line
     assert "request_id" not in line
 

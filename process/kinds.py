@@ -12,8 +12,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from csi.endpoint import Endpoint, TcpEndpoint, parse_endpoint, parse_host_port
-from csi.logs import LogFormat, LogLevel
+from process.address import TcpEndpoint, parse_host_port
+from process.logs import LogFormat, LogLevel
 
 Value = TypeVar("Value")
 Word = TypeVar("Word", bound=Enum)
@@ -114,14 +114,15 @@ def _show_host_port(value: TcpEndpoint | None) -> str:
     return "off" if value is None else value.authority
 
 
+_DURATION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?|([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)){1,4}")
+_PART_OF_DURATION = re.compile(r"([0-9.]+)(ms|s|m|h|)")
 _SECONDS_OF_UNIT = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "h": 3600.0}
 
 
 def _duration(text: str) -> float:
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|)", text)
-    if match is None:
-        raise ValueError("seconds are needed, or a number with ms, s, m or h")
-    return float(match[1]) * _SECONDS_OF_UNIT[match[2]]
+    if not _DURATION.fullmatch(text):
+        raise ValueError("seconds are needed, or numbers with ms, s, m or h, such as 1m30s")
+    return sum(float(number) * _SECONDS_OF_UNIT[unit] for number, unit in _PART_OF_DURATION.findall(text))
 
 
 TEXT: OptionKind[str] = OptionKind("text", str)
@@ -133,7 +134,6 @@ DURATION: OptionKind[float] = OptionKind("duration", _duration, "{:g}".format)
 PATH: OptionKind[Path] = OptionKind("path", _path)
 WORDS: OptionKind[tuple[str, ...]] = OptionKind("list", _words, ",".join)
 MODE: OptionKind[int] = OptionKind("mode", _mode, "{:03o}".format)
-ENDPOINT: OptionKind[Endpoint] = OptionKind("endpoint", parse_endpoint)
 OPTIONAL_HOST_PORT: OptionKind[TcpEndpoint | None] = OptionKind("address", _host_port, _show_host_port)
 LOG_LEVEL: OptionKind[LogLevel] = choice("level", LogLevel)
 LOG_FORMAT: OptionKind[LogFormat] = choice("format", LogFormat)

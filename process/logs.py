@@ -1,7 +1,7 @@
-"""How log lines look: JSON or text, one line per event, each with the id of the RPC that it belongs to.
+"""How log lines look: JSON or text, one line per event, each with the id of the request that it belongs to.
 
 Code logs with the standard library; figures and names go into `extra={"fields": {…}}` and become JSON members or
-`key=value` words. What is logged is decided where it happens; secrets are kept out by `csi.redaction`.
+`key=value` words. What is logged is decided where it happens; keeping secrets out is up to who logs.
 """
 
 import json
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, TextIO
 
-from csi.request import request_id
+from process.request import request_id
 
 
 class LogFormat(Enum):

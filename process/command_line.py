@@ -1,6 +1,6 @@
-"""How every command of both programs takes its command line: help, the settings, or what is wrong with them.
+"""How every command of our programs takes its command line: help, the settings, or what is wrong with them.
 
-Apart from `program`, so that a command that serves nothing does not load what serving needs.
+Apart from what serves, so that a command that serves nothing does not load what serving needs.
 """
 
 import os
@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import TypeVar
 
-from csi.settings import SettingsError, help_text, read_settings
+from process.settings import SettingsError, help_text, read_settings
 
 EXIT_OK = 0
+EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 Settings = TypeVar("Settings")
