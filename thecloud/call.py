@@ -19,6 +19,8 @@ T = TypeVar("T")
 Params = tuple[tuple[str, str], ...]
 
 NO_CONTENT = 204
+NOT_MODIFIED = 304
+IF_NONE_MATCH = "If-None-Match"
 
 
 class Lane(IntEnum):
@@ -60,11 +62,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A success (2xx)."""
+    """A success (2xx), or 304 to a call that sent `If-None-Match`."""
 
     status: int
     body: bytes = field(repr=False)
     request_id: str = ""
+    etag: str = ""
+    """Names the state that this answer shows; empty when the platform gave no name that can be sent back."""
 
 
 class Exchange(Protocol):

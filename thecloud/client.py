@@ -16,14 +16,20 @@ from thecloud.budget import Budget, BudgetedExchange
 from thecloud.call import Exchange
 from thecloud.capabilities import Discovery, Features, check_platform
 from thecloud.capacity import StorageCapacity
+from thecloud.certificates import Certificates
 from thecloud.credentials import key_source
+from thecloud.elastic_ips import ElasticIps
 from thecloud.groups import SnapshotGroups
 from thecloud.instances import Instances
+from thecloud.launches import Launches
+from thecloud.loadbalancers import LoadBalancers
+from thecloud.port_balancers import PortBalancers
 from thecloud.retry import RetryingExchange
 from thecloud.settings import PlatformSettings
 from thecloud.snapshots import Snapshots
 from thecloud.transport import HttpExchange, Observer, TransportBase, ignore, open_http
 from thecloud.volumes import Volumes
+from thecloud.vpcs import Vpcs
 
 
 class Client:
@@ -66,7 +72,13 @@ class Client:
         self.snapshots = Snapshots(self._exchange, features, listing_window_s=window_s)
         self.groups = SnapshotGroups(self._exchange, features, listing_window_s=window_s)
         self.instances = Instances(self._exchange, features, listing_window_s=window_s)
+        self.launches = Launches(self._exchange, features, listing_window_s=window_s)
         self.capacity = StorageCapacity(self._exchange, features)
+        self.load_balancers = LoadBalancers(self._exchange, features, listing_window_s=window_s)
+        self.port_balancers = PortBalancers(self._exchange, features, listing_window_s=window_s)
+        self.certificates = Certificates(self._exchange, features, listing_window_s=window_s)
+        self.vpcs = Vpcs(self._exchange, features, listing_window_s=window_s)
+        self.elastic_ips = ElasticIps(self._exchange, features, listing_window_s=window_s)
 
     async def features(self, deadline: float) -> Features:
         """Give what the platform offers: known from earlier, or asked now; raises PlatformError."""
@@ -78,7 +90,9 @@ class Client:
 
     async def aclose(self) -> None:
         """End shared reads and close the connections."""
-        for resource in (self.volumes, self.snapshots, self.groups, self.instances, self.capacity):
+        storage = (self.volumes, self.snapshots, self.groups, self.instances, self.capacity)
+        network = (self.load_balancers, self.port_balancers, self.certificates, self.vpcs, self.elastic_ips)
+        for resource in (*storage, *network):
             await resource.aclose()
         await self._discovery.aclose()
         await self._http.aclose()

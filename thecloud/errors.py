@@ -153,7 +153,10 @@ class Conflict(PlatformError):
 
     @property
     def reason(self) -> str:
-        """`name_taken`, `key_reused`, `attached`, `not_holder`, `busy`, `in_group`; empty in the strict tier."""
+        """`name_taken`, `key_reused`, `attached`, `not_holder`, `busy`, `in_group`, `port_taken`, `in_use` and so on.
+
+        Empty in the strict tier.
+        """
         return self.details.get("reason", "")
 
     @property

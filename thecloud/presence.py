@@ -11,7 +11,7 @@ class Gone:
     """The platform says definitely that there is no such object."""
 
     resource: str
-    """`volume`, `snapshot`, `snapshot_group` or `instance`."""
+    """`volume`, `snapshot`, `snapshot_group`, `instance`, `load_balancer`, `certificate`, `vpc` or `elastic_ip`."""
     object_id: str
 
 

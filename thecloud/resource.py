@@ -5,15 +5,30 @@ Belongs here: the calls that are the same for each kind of object. Does not belo
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from thecloud.call import Answer, Call, Decoder, Exchange, Lane, Params, Repeat, read_done, read_list, read_object
+from thecloud.call import (
+    IF_NONE_MATCH,
+    NOT_MODIFIED,
+    Answer,
+    Call,
+    Decoder,
+    Exchange,
+    Lane,
+    Params,
+    Repeat,
+    read_done,
+    read_list,
+    read_object,
+)
 from thecloud.capabilities import Features
 from thecloud.errors import Missing, UnknownOutcome, Unsupported
 from thecloud.listing import Listing
 from thecloud.presence import Gone, canonical_id
 
 PRECISE_ERRORS = "errors.precise"
+CONDITIONAL_LISTS = "list.etag"
 _MAX_KEY = 64
 
 
@@ -42,6 +57,8 @@ class Resource(Generic[ObjectT]):
     """The feature that lets the platform filter the listing."""
     missing_is_unknown: ClassVar[bool]
     """Whether the strict tier answers 500 for a missing object (platform contract 1.12)."""
+    keeps_listing: ClassVar[bool] = False
+    """Whether the last listing is kept, and asked for anew only if it has changed (`list.etag`)."""
 
     def __init__(
         self,
@@ -56,6 +73,7 @@ class Resource(Generic[ObjectT]):
         self._many = many
         self._exchange = exchange
         self._features = features
+        self._kept: _Kept[ObjectT] | None = None
         self._listing: Listing[ObjectT] = Listing(self._fetch, window_s=listing_window_s, name=f"GET {self.route}")
 
     async def aclose(self) -> None:
@@ -153,6 +171,10 @@ class Resource(Generic[ObjectT]):
 
     async def _fetch(self, params: Params, lane: Lane, deadline: float) -> tuple[ObjectT, ...]:
         offered = bool(params) and (await self.features(deadline)).has(self.filter_feature)
+        asked = params if offered else ()
+        kept = self._kept if self._kept is not None and self._kept.params == asked else None
+        if kept is not None and not (await self.features(deadline)).has(CONDITIONAL_LISTS):
+            kept = None
         call = Call(
             method="GET",
             route=self.route,
@@ -160,9 +182,25 @@ class Resource(Generic[ObjectT]):
             deadline=deadline,
             lane=lane,
             repeat=Repeat.SAFE,
-            params=params if offered else (),
+            params=asked,
+            headers=() if kept is None else ((IF_NONE_MATCH, kept.etag),),
         )
-        return read_list(self._many, call, await self.send(call))
+        answer = await self.send(call)
+        if kept is not None and answer.status == NOT_MODIFIED:
+            return kept.objects
+        found = read_list(self._many, call, answer)
+        if self.keeps_listing:
+            self._kept = _Kept(asked, answer.etag, found) if answer.etag else None
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept(Generic[ObjectT]):
+    """A listing, and the platform's name for the state that it shows."""
+
+    params: Params
+    etag: str
+    objects: tuple[ObjectT, ...]
 
 
 def tag_param(tag: tuple[str, str]) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from uuid import uuid4
 import msgspec
 
 from thecloud import below
-from thecloud.call import Answer, Call
+from thecloud.call import IF_NONE_MATCH, NOT_MODIFIED, Answer, Call
 from thecloud.credentials import KeySource
 from thecloud.errors import (
     DeadlineExceeded,
@@ -36,6 +36,7 @@ TransportBase: TypeAlias = httpx.AsyncBaseTransport
 MAX_BODY_BYTES = 64 << 20
 MAX_RETRY_AFTER_S = 60.0
 _MAX_REQUEST_ID = 128
+_MAX_ETAG = 256
 _IDLE_CONNECTIONS = 8
 """Kept open between calls. The library looks through all of them several times per call, so that more cost more."""
 _IDLE_S = 30.0
@@ -194,8 +195,8 @@ class HttpExchange:
         except _LIBRARY_ERRORS as error:
             raise _below_http(call, request_id, progress, error, key=key, base_url=self._settings.base_url) from error
         request_id = answer_headers.get("X-Request-ID", request_id)
-        if httpx.codes.is_success(status):
-            return Answer(status, body, request_id)
+        if httpx.codes.is_success(status) or (status == NOT_MODIFIED and IF_NONE_MATCH in dict(call.headers)):
+            return Answer(status, body, request_id, _etag(answer_headers.get("ETag", "")))
         raise error_of_answer(
             status=status,
             body=body,
@@ -290,6 +291,10 @@ async def _read_body(response: "httpx.Response") -> bytes:
 
 def _header_text(text: str) -> str:
     return "".join(sign if sign.isascii() and sign.isprintable() else "_" for sign in text.strip())[:_MAX_REQUEST_ID]
+
+
+def _etag(text: str) -> str:
+    return text if len(text) <= _MAX_ETAG and text.isascii() and text.isprintable() else ""
 
 
 def _retry_after_s(text: str, wall_time: float) -> float | None:

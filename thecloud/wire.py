@@ -119,11 +119,11 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        _drop_empty(self, "instance_id", "serial", "performance_class", "zone", "source_snapshot_id")
-        _drop_empty(self, "source_volume_id")
-        _drop_zero_time(self)
-        _fill(self, "tags", {})
-        _fill(self, "health", ())
+        drop_empty(self, "instance_id", "serial", "performance_class", "zone", "source_snapshot_id")
+        drop_empty(self, "source_volume_id")
+        drop_zero_time(self)
+        fill(self, "tags", {})
+        fill(self, "health", ())
 
     @property
     def size_bytes(self) -> int:
@@ -153,9 +153,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        _drop_empty(self, "group_id", "name", "description")
-        _drop_zero_time(self)
-        _fill(self, "tags", {})
+        drop_empty(self, "group_id", "name", "description")
+        drop_zero_time(self)
+        fill(self, "tags", {})
 
     @property
     def restore_size_bytes(self) -> int:
@@ -174,9 +174,9 @@ class SnapshotGroup(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        _drop_zero_time(self)
-        _fill(self, "tags", {})
-        _fill(self, "snapshots", ())
+        drop_zero_time(self)
+        fill(self, "tags", {})
+        fill(self, "snapshots", ())
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,17 +190,22 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     max_volumes: int | None = None
     private_ip: str | None = None
     """Without the mask that the platform appends."""
+    public_ip: str | None = None
+    instance_type: str | None = None
+    vpc_id: str | None = None
+    region: str | None = None
     labels: Tags = msgspec.field(default_factory=dict)
     metadata: Tags = msgspec.field(default_factory=dict)
     created_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        if self.private_ip:
-            msgspec.structs.force_setattr(self, "private_ip", self.private_ip.partition("/")[0])
-        _drop_empty(self, "hostname", "zone", "private_ip")
-        _drop_zero_time(self)
-        _fill(self, "labels", {})
-        _fill(self, "metadata", {})
+        for name in ("private_ip", "public_ip"):
+            if address := getattr(self, name):
+                msgspec.structs.force_setattr(self, name, address.partition("/")[0])
+        drop_empty(self, "hostname", "zone", "private_ip", "public_ip", "instance_type", "vpc_id", "region")
+        drop_zero_time(self)
+        fill(self, "labels", {})
+        fill(self, "metadata", {})
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
@@ -243,17 +248,20 @@ class Envelope(msgspec.Struct, Generic[T], frozen=True):
     meta: Meta | None = None
 
 
-def _drop_empty(struct: msgspec.Struct, *names: str) -> None:
+def drop_empty(struct: msgspec.Struct, *names: str) -> None:
+    """Make empty texts and zero ids of these fields None; for `__post_init__` only, as the two below."""
     for name in names:
         if getattr(struct, name) in ("", ZERO_ID):
             msgspec.structs.force_setattr(struct, name, None)
 
 
-def _drop_zero_time(struct: msgspec.Struct) -> None:
+def drop_zero_time(struct: msgspec.Struct) -> None:
+    """Make a zero `created_at` None."""
     if getattr(struct, "created_at", None) == _ZERO_TIME:
         msgspec.structs.force_setattr(struct, "created_at", None)
 
 
-def _fill(struct: msgspec.Struct, name: str, empty: Mapping[str, str] | tuple[()]) -> None:
+def fill(struct: msgspec.Struct, name: str, empty: object) -> None:
+    """Put `empty` where the platform wrote null."""
     if getattr(struct, name) is None:
         msgspec.structs.force_setattr(struct, name, empty)
