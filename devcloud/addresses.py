@@ -5,9 +5,12 @@ import sqlite3
 from ipaddress import IPv4Network
 
 from devcloud.errors import QuotaError
+from devcloud.settings import Settings
 
 _GATEWAY = 1
 _FIRST_HOST = 5
+_STRICT_PUBLIC = IPv4Network("100.64.0.0/10")
+"""Where the published platform's elastic IPs come from (platform contract 11)."""
 _POD_PREFIX = 24
 _POD_ADDRESSES = 1 << (32 - _POD_PREFIX)
 
@@ -17,13 +20,30 @@ def gateway_of(network: IPv4Network) -> str:
     return str(network[_GATEWAY])
 
 
-def next_address(db: sqlite3.Connection, network: IPv4Network) -> str:
-    """Give an address of the network that no instance has; raises QuotaError when there is none."""
+def next_address(db: sqlite3.Connection, network: IPv4Network, reserved: IPv4Network | None = None) -> str:
+    """Give an address of the network that no instance has, none of `reserved`; raises QuotaError when there is none."""
     taken = {row[0] for row in db.execute("SELECT private_ip FROM instances")}
     for index in range(_FIRST_HOST, network.num_addresses - 1):
-        if (address := str(network[index])) not in taken:
-            return address
+        address = network[index]
+        if str(address) not in taken and (reserved is None or address not in reserved):
+            return str(address)
     raise QuotaError(f"addresses of network {network}")
+
+
+def next_public_address(db: sqlite3.Connection, settings: Settings) -> str:
+    """Give an address that no load balancer and no tenant has; raises QuotaError when there is none."""
+    pool = _STRICT_PUBLIC if settings.is_strict else settings.lb_range
+    if pool is None:
+        raise QuotaError(f"addresses of load balancers: network {settings.network} is too small to set some apart")
+    taken = {row[0] for row in db.execute("SELECT public_ip FROM elastic_ips")}
+    taken |= {
+        row[0] for row in db.execute("SELECT json_extract(value, '$.address') FROM balancers, json_each(addresses)")
+    }
+    edges = {pool[0], pool[-1], settings.network[0], settings.network[_GATEWAY], settings.network[-1]}
+    for address in pool:
+        if address not in edges and str(address) not in taken:
+            return str(address)
+    raise QuotaError(f"addresses of load balancers ({pool})")
 
 
 def pod_range(address: str, network: IPv4Network, pods: IPv4Network | None) -> str:

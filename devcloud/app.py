@@ -12,6 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from devcloud import power
 from devcloud.api.gateway import Gateway
+from devcloud.balancing import worker
+from devcloud.balancing.path import DataPath
 from devcloud.cloud import Cloud, build
 from devcloud.machines import Machines
 from devcloud.reconcile import reconcile
@@ -30,9 +32,10 @@ class App:
     same process.
     """
 
-    def __init__(self, settings: Settings, machines: Machines | None = None) -> None:
+    def __init__(self, settings: Settings, machines: Machines | None = None, path: DataPath | None = None) -> None:
         self._settings = settings
         self._machines = machines
+        self._path = path
         self._gateway: Gateway | None = None
         self.state = SimpleNamespace(sockets=())
 
@@ -51,7 +54,7 @@ class App:
 
         Raises DataDirBusyError when another devcloud has the folder, BackendError when the back end cannot work here.
         """
-        cloud = build(self._settings, self._machines)
+        cloud = build(self._settings, self._machines, self._path)
         with hold_data_dir(self._settings.data_dir):
             for folder in (self._settings.disks_dir, self._settings.snapshots_dir):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -59,11 +62,12 @@ class App:
             try:
                 self.state.api_key = await seed(cloud)
                 await cloud.machines.open()
+                await cloud.path.open()
                 self.state.sockets = await cloud.machines.listen(port)
                 await reconcile(cloud)
                 self.state.cloud, self.state.faults = cloud, cloud.faults
                 self._gateway = Gateway(cloud)
-                async with power.following(cloud):
+                async with power.following(cloud), worker.working(cloud):
                     yield cloud
             finally:
                 self._gateway = None
@@ -71,13 +75,14 @@ class App:
                     listening.close()
                 cloud.hub.close()
                 await cloud.tasks.stop()
+                await cloud.path.close()
                 await cloud.machines.close()
                 await cloud.store.close()
 
 
-def create_app(settings: Settings, machines: Machines | None = None) -> App:
-    """Give the platform as an ASGI application; `machines` replaces the back end of the settings."""
-    return App(settings, machines)
+def create_app(settings: Settings, machines: Machines | None = None, path: DataPath | None = None) -> App:
+    """Give the platform as an ASGI application; `machines` and `path` replace what the settings have."""
+    return App(settings, machines, path)
 
 
 @contextlib.contextmanager

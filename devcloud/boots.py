@@ -49,6 +49,8 @@ async def boot(cloud: Cloud, row: Instance) -> bool:
         await fail(cloud, row.id, str(error))
         return False
     await cloud.store.write(lambda db: _finish(db, row.id))
+    # Load balancers that send to it learn its address.
+    cloud.hub.wake()
     return True
 
 
@@ -106,7 +108,7 @@ def _prepare(db: sqlite3.Connection, cloud: Cloud, instance_id: str) -> Instance
         return None
     if found.private_ip:
         return found
-    address = next_address(db, cloud.settings.network)
+    address = next_address(db, cloud.settings.network, cloud.settings.lb_range)
     return INSTANCES.update(db, msgspec.structs.replace(found, private_ip=address))
 
 

@@ -6,6 +6,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from devcloud.balancing.path import DataPath, NoPath
+from devcloud.balancing.proxies import Proxies
 from devcloud.calls import CallLog
 from devcloud.disks import Images
 from devcloud.events import Hub
@@ -13,7 +15,7 @@ from devcloud.faults import Faults
 from devcloud.host import HostMachines
 from devcloud.locks import KeyedLocks
 from devcloud.machines import Machines, NoMachines
-from devcloud.nspawn.backend import make_nspawn_machines
+from devcloud.nspawn.backend import make_nspawn_machines, network_of
 from devcloud.settings import Backend, Settings
 from devcloud.state import FrozenCopy, Store
 
@@ -82,6 +84,7 @@ class Cloud:
     settings: Settings
     store: Store
     machines: Machines
+    path: DataPath
     volumes: Images
     snapshots: Images
     locks: KeyedLocks
@@ -96,13 +99,17 @@ class Cloud:
         return self.settings.is_strict
 
 
-def build(settings: Settings, machines: Machines | None = None) -> Cloud:
-    """Put a platform together; nothing is opened yet. `machines` replaces the back end of the settings."""
+def build(settings: Settings, machines: Machines | None = None, path: DataPath | None = None) -> Cloud:
+    """Put a platform together; nothing is opened yet.
+
+    `machines` and `path` replace what the settings have behind instances and load balancers.
+    """
     store = Store(settings.database_path, durable=settings.durable)
     return Cloud(
         settings=settings,
         store=store,
         machines=machines or _make_machines(settings),
+        path=path or _make_path(settings),
         volumes=Images(settings.disks_dir, durable=settings.durable),
         snapshots=Images(settings.snapshots_dir, durable=settings.durable),
         locks=KeyedLocks(settings.lock_wait_s),
@@ -116,3 +123,9 @@ def _make_machines(settings: Settings) -> Machines:
     if settings.backend is Backend.NSPAWN:
         return make_nspawn_machines(settings)
     return NoMachines()
+
+
+def _make_path(settings: Settings) -> DataPath:
+    if settings.backend is Backend.NSPAWN:
+        return Proxies(network_of(settings), settings.balancers_dir)
+    return NoPath()

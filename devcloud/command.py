@@ -143,6 +143,7 @@ def read_settings(options: argparse.Namespace) -> Settings:
                 f"--host-instance {host.name}={host.zone}: NAME or NAME=ZONE with a zone of --zone is needed"
             )
     network, pods = _read_networks(options.network, options.pod_network)
+    lb_addresses = _read_lb_addresses(options.lb_addresses, network, pods)
     return Settings(
         data_dir=options.data_dir,
         tier=Tier(options.tier),
@@ -152,6 +153,9 @@ def read_settings(options: argparse.Namespace) -> Settings:
         machine_images=tuple(map(_read_image, options.machine_image or ())),
         network=network,
         pod_network=pods,
+        lb_addresses=lb_addresses,
+        lb_tick_s=options.lb_tick,
+        region=options.region,
         boot_timeout_s=options.boot_timeout,
         stop_timeout_s=options.stop_timeout,
         max_volumes=options.max_volumes,
@@ -187,6 +191,22 @@ def _read_networks(text: str, pod_text: str | None) -> tuple[IPv4Network, IPv4Ne
             "10.77.0.0/24 and 192.168.0.0/16 go together"
         )
     return network, pods
+
+
+def _read_lb_addresses(text: str | None, network: IPv4Network, pods: IPv4Network | None) -> IPv4Network | None:
+    if text is None:
+        return None
+    try:
+        wanted = IPv4Network(text)
+    except ValueError as error:
+        raise UsageError(f"--lb-addresses is an IPv4 network such as 203.0.113.0/24: {error}") from error
+    is_part = wanted.subnet_of(network) and addresses.gateway_of(network) not in map(str, (wanted[0], *wanted.hosts()))
+    if not is_part and (wanted.overlaps(network) or (pods is not None and wanted.overlaps(pods))):
+        raise UsageError(
+            f"--lb-addresses {wanted} has to lie apart from --network and --pod-network, or in --network without the "
+            f"platform's own address {addresses.gateway_of(network)}"
+        )
+    return wanted
 
 
 def _check_backend(settings: Settings) -> None:
@@ -236,6 +256,9 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
     add("--machine-image", action="append", metavar="NAME=FOLDER", help="what nspawn launches from; may repeat")
     add("--network", default=DEFAULT_NETWORK, help=f"private addresses of instances (default {DEFAULT_NETWORK})")
     add("--pod-network", help="its n-th /24 is routed to the instance with the n-th address (nspawn)")
+    add("--lb-addresses", help="of load balancers and elastic IPs (default: the upper quarter of --network, a /24)")
+    add("--lb-tick", type=float, default=5.0, metavar="SECONDS", help="between looks of the strict tier's worker")
+    add("--region", default="region-1", help="of all instances (default region-1)")
     add("--boot-timeout", type=float, default=90.0, metavar="SECONDS", help="for a machine to come up (default 90)")
     add("--stop-timeout", type=float, default=30.0, metavar="SECONDS", help="for a machine to power off (default 30)")
     add("--zone", action="append", help="a zone, the first is the default; may repeat (default zone-1)")

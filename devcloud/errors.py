@@ -152,7 +152,7 @@ class TimedOutError(CloudError):
 
 
 class MalformedKeyError(InvalidError):
-    """A key is named by something that is no uuid."""
+    """A key is named by something that is no uuid, or a body does not fit, where that is an untyped error."""
 
 
 class DanglingError(MissingError):
@@ -165,3 +165,67 @@ class PortFormatError(InvalidError):
 
 class PortsError(CloudError):
     """An instance asks for too many port mappings."""
+
+
+class UntypedError(CloudError):
+    """The database refuses, and nobody says why: what the published platform answers with its generic failure."""
+
+
+class BareBodyError(BodyError):
+    """A body that does not fit, at a route of the published platform that answers with a text instead of an object."""
+
+
+class TargetError(InvalidError):
+    """An instance cannot be a target of the load balancer: there is none, or it lies in another network."""
+
+    def __init__(self, instance_id: str, seen: str) -> None:
+        super().__init__(f"instance {instance_id} cannot be a target: {seen}")
+        self.instance_id = instance_id
+
+
+class ListenerError(InvalidError):
+    """A listener wants what does not go together, or refers to what is not there."""
+
+    def __init__(self, group: str, listener: str, seen: str) -> None:
+        super().__init__(f"listener {listener!r} of group {group!r}: {seen}")
+        self.group = group
+        self.listener = listener
+
+
+class PortTakenError(CloudError):
+    """Another listener of the load balancer has the port."""
+
+    def __init__(self, group: str, port: int) -> None:
+        super().__init__(f"port {port} belongs to a listener of group {group!r}")
+        self.group = group
+        self.port = str(port)
+
+
+class VersionError(CloudError):
+    """The object is not the one any more that the caller has seen."""
+
+    def __init__(self, resource: str, object_id: str, version: int) -> None:
+        super().__init__(f"{resource.replace('_', ' ')} {object_id} has version {version} by now")
+        self.resource = resource
+        self.object_id = object_id
+        self.version = str(version)
+
+
+class AddressBusyError(CloudError):
+    """The elastic IP has a user."""
+
+    def __init__(self, address_id: str, *, instance_id: str = "", lb_id: str = "") -> None:
+        user = f"load balancer {lb_id}" if lb_id else f"instance {instance_id or '(none recorded)'}"
+        super().__init__(f"elastic IP {address_id} is associated with {user}")
+        self.address_id = address_id
+        self.instance_id = instance_id
+        self.lb_id = lb_id
+
+
+class InUseError(CloudError):
+    """Something else still needs the object."""
+
+    def __init__(self, resource: str, object_id: str, user: str) -> None:
+        super().__init__(f"{resource.replace('_', ' ')} {object_id} is in use by {user}")
+        self.resource = resource
+        self.object_id = object_id

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from devcloud import attachments, boots, events
+from devcloud import attachments, balancers, boots, elastic_ips, events, vpcs
 from devcloud.cloud import Actor, Cloud, Scope
 from devcloud.errors import (
     CloudError,
@@ -21,6 +21,7 @@ from devcloud.errors import (
     QuotaError,
 )
 from devcloud.instance_types import INSTANCE_TYPES, InstanceType
+from devcloud.network_rows import VPCS
 from devcloud.rows import INSTANCES, SSH_KEYS, TENANTS, VOLUMES, Instance, Volume, now
 from devcloud.volumes import carries, lock_of, parse_uuid
 
@@ -84,9 +85,8 @@ async def launch(cloud: Cloud, actor: Actor, wanted: Launch) -> Instance:
     row = wanted.row
     if row.instance_type not in INSTANCE_TYPES:
         raise InvalidError(f"invalid instance type: {row.instance_type}")
-    for resource, ref in (("vpc", row.vpc_id), ("subnet", row.subnet_id)):
-        if ref:
-            raise DanglingError(resource, ref)
+    if row.subnet_id:
+        raise DanglingError("subnet", row.subnet_id)
     zone = row.zone or cloud.settings.zones[0]
     if zone not in cloud.settings.zones:
         raise MissingError("zone", zone)
@@ -96,10 +96,14 @@ async def launch(cloud: Cloud, actor: Actor, wanted: Launch) -> Instance:
     def work(db: sqlite3.Connection) -> Instance:
         if row.ssh_key_id and SSH_KEYS.one(db, "id = ? AND tenant_id = ?", row.ssh_key_id, actor.tenant_id) is None:
             raise MissingError("ssh_key", row.ssh_key_id)
+        vpc_id = row.vpc_id
+        if vpc_id and VPCS.one(db, "id = ? AND tenant_id = ?", vpc_id, actor.tenant_id) is None:
+            raise DanglingError("vpc", vpc_id)
+        if not vpc_id and not cloud.is_strict:
+            vpc_id = vpcs.ensure_default(db, actor).id
         _reserve(cloud, db, actor, INSTANCE_TYPES[row.instance_type])
-        made = INSTANCES.insert(
-            db, msgspec.structs.replace(row, zone=zone, hostname=row.hostname or f"thecloud-{row.id[:8]}")
-        )
+        hostname = row.hostname or f"thecloud-{row.id[:8]}"
+        made = INSTANCES.insert(db, msgspec.structs.replace(row, zone=zone, hostname=hostname, vpc_id=vpc_id))
         _record(db, made, action="INSTANCE_LAUNCH", kind="instance.created")
         return made
 
@@ -148,7 +152,7 @@ async def terminate(cloud: Cloud, actor: Actor, ref: str, *, wedge: bool = False
         if not wedge:
             for volume in held:
                 await _take_away(cloud, volume)
-        await cloud.store.write(lambda db: _remove(db, instance, wedge=wedge))
+        await cloud.store.write(lambda db: _remove(cloud, db, instance, wedge=wedge))
     cloud.hub.wake()
 
 
@@ -196,7 +200,11 @@ def _count(db: sqlite3.Connection, tenant_id: str, used: InstanceType, sign: int
     )
 
 
-def _remove(db: sqlite3.Connection, instance: Instance, *, wedge: bool) -> None:
+def _remove(cloud: Cloud, db: sqlite3.Connection, instance: Instance, *, wedge: bool) -> None:
+    if not cloud.is_strict:
+        # In the strict tier an elastic IP stays associated with nobody (platform contract 11).
+        elastic_ips.take_from(db, instance)
+        balancers.take_from(db, instance)
     if not wedge:
         attachments.release_all(db, instance)
     if instance.image != "this-machine":

@@ -18,7 +18,8 @@ def describe(routes: Sequence[Route], *, version: str, strict: bool) -> dict[str
     """Give an OpenAPI 3.1 document for the routes that a tier serves."""
     types: list[Any] = [ErrorEnvelope, VolumeView]
     for route in routes:
-        types += [found for found in (_body_of(route, strict=strict), route.answer) if found is not None]
+        wanted = (_body_of(route, strict=strict), _answer_of(route, strict=strict))
+        types += [found for found in wanted if found is not None]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     schema_of = {id(wanted): schema for wanted, schema in zip(types, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
@@ -39,6 +40,10 @@ def _body_of(route: Route, *, strict: bool) -> type | None:
     return route.body if strict else route.extended_body or route.body
 
 
+def _answer_of(route: Route, *, strict: bool) -> Any:
+    return route.answer if strict else route.extended_answer or route.answer
+
+
 def _operation(route: Route, schema_of: dict[int, Any], *, strict: bool) -> dict[str, Any]:
     query = route.query if strict else (*route.query, *route.tier_query)
     operation: dict[str, Any] = {
@@ -50,7 +55,7 @@ def _operation(route: Route, schema_of: dict[int, Any], *, strict: bool) -> dict
             *(_parameter(name, "query") for name in query),
         ],
         "responses": {
-            str(route.status): _response(route, schema_of),
+            str(route.status): _response(_answer_of(route, strict=strict), schema_of),
             "default": {
                 "description": "Failure",
                 "content": {_JSON: {"schema": {"$ref": _REF.format(name="ErrorEnvelope")}}},
@@ -76,13 +81,13 @@ def _parameter(name: str, place: str) -> dict[str, Any]:
     return {"name": name, "in": place, "required": place == "path", "schema": {"type": "string"}}
 
 
-def _response(route: Route, schema_of: dict[int, Any]) -> dict[str, Any]:
-    if route.answer is None:
+def _response(answer: Any, schema_of: dict[int, Any]) -> dict[str, Any]:
+    if answer is None:
         return {"description": "Success, without an enveloped payload"}
     envelope = {
         "type": "object",
         "properties": {
-            "data": schema_of[id(route.answer)],
+            "data": schema_of[id(answer)],
             "meta": {"type": "object", "properties": {"request_id": {"type": "string"}}},
         },
     }

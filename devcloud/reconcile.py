@@ -35,6 +35,8 @@ async def take_down(cloud: Cloud) -> list[str]:
 
     Raises BackendError.
     """
+    # The proxies run in the network that goes with the machines.
+    await cloud.path.clear()
     await cloud.machines.clear()
     refused = await withdraw_all(cloud)
     if not refused:

@@ -65,3 +65,39 @@ CREATE TABLE events (
     tenant_id TEXT NOT NULL, action TEXT NOT NULL, kind TEXT NOT NULL, resource_id TEXT NOT NULL,
     resource_type TEXT NOT NULL, metadata TEXT NOT NULL
 );
+-- Names of VPCs are unique over all tenants (platform contract 7.1).
+CREATE TABLE vpcs (
+    id TEXT PRIMARY KEY, created_at TEXT NOT NULL, user_id TEXT NOT NULL, tenant_id TEXT NOT NULL,
+    name TEXT NOT NULL UNIQUE, cidr_block TEXT NOT NULL, network_id TEXT NOT NULL, vxlan_id INTEGER NOT NULL,
+    status TEXT NOT NULL, idem_key TEXT
+);
+CREATE UNIQUE INDEX vpcs_by_key ON vpcs (idem_key) WHERE idem_key IS NOT NULL;
+CREATE TABLE balancers (
+    id TEXT PRIMARY KEY, created_at TEXT NOT NULL, user_id TEXT NOT NULL, tenant_id TEXT NOT NULL, name TEXT NOT NULL,
+    vpc_id TEXT NOT NULL REFERENCES vpcs (id), status TEXT NOT NULL, status_reason TEXT NOT NULL,
+    version INTEGER NOT NULL, tags TEXT NOT NULL, internal INTEGER NOT NULL, size TEXT NOT NULL,
+    families TEXT NOT NULL, addresses TEXT NOT NULL, groups TEXT NOT NULL, port INTEGER NOT NULL,
+    algorithm TEXT NOT NULL, idem_key TEXT, idem_hash TEXT NOT NULL, updated_at TEXT NOT NULL
+);
+CREATE INDEX balancers_by_key ON balancers (idem_key);
+-- Targets of the strict tier; those of the extended one stand in the groups.
+CREATE TABLE balancer_targets (
+    id TEXT PRIMARY KEY, created_at TEXT NOT NULL, lb_id TEXT NOT NULL REFERENCES balancers (id) ON DELETE CASCADE,
+    instance_id TEXT NOT NULL REFERENCES instances (id) ON DELETE CASCADE, port INTEGER NOT NULL,
+    weight INTEGER NOT NULL, UNIQUE (lb_id, instance_id)
+);
+CREATE TABLE elastic_ips (
+    id TEXT PRIMARY KEY, created_at TEXT NOT NULL, user_id TEXT NOT NULL, tenant_id TEXT NOT NULL,
+    public_ip TEXT NOT NULL UNIQUE, status TEXT NOT NULL,
+    instance_id TEXT REFERENCES instances (id) ON DELETE SET NULL, vpc_id TEXT NOT NULL,
+    lb_id TEXT REFERENCES balancers (id) ON DELETE SET NULL, name TEXT NOT NULL, tags TEXT NOT NULL, idem_key TEXT,
+    idem_hash TEXT NOT NULL, updated_at TEXT NOT NULL
+);
+CREATE UNIQUE INDEX elastic_ips_by_key ON elastic_ips (tenant_id, idem_key) WHERE idem_key IS NOT NULL;
+CREATE TABLE certificates (
+    id TEXT PRIMARY KEY, created_at TEXT NOT NULL, user_id TEXT NOT NULL, tenant_id TEXT NOT NULL, name TEXT NOT NULL,
+    certificate_pem TEXT NOT NULL, private_key_pem TEXT NOT NULL, fingerprint_sha256 TEXT NOT NULL,
+    not_after TEXT NOT NULL, dns_names TEXT NOT NULL, tags TEXT NOT NULL, idem_key TEXT, idem_hash TEXT NOT NULL,
+    UNIQUE (tenant_id, name)
+);
+CREATE UNIQUE INDEX certificates_by_key ON certificates (tenant_id, idem_key) WHERE idem_key IS NOT NULL;

@@ -6,9 +6,9 @@ import socket
 import sqlite3
 from pathlib import Path
 
-from devcloud import identity
+from devcloud import identity, vpcs
 from devcloud.addresses import next_address
-from devcloud.cloud import Cloud
+from devcloud.cloud import Actor, Cloud
 from devcloud.rows import API_KEYS, INSTANCES, RUNNING, USERS, ApiKey, Instance, new_id
 from devcloud.settings import Backend, HostInstance, Settings
 
@@ -40,6 +40,7 @@ def _seed_rows(db: sqlite3.Connection, settings: Settings, key: str) -> None:
                 key_hash=identity.hash_key(key),
             ),
         )
+    vpc = vpcs.ensure_default(db, Actor(user.id, str(user.default_tenant_id)), str(settings.network))
     for wanted in _seeded(settings):
         if INSTANCES.one(db, "name = ? AND tenant_id = ?", wanted.name, str(user.default_tenant_id)) is None:
             INSTANCES.insert(
@@ -52,7 +53,8 @@ def _seed_rows(db: sqlite3.Connection, settings: Settings, key: str) -> None:
                     hostname=wanted.name,
                     image="this-machine",
                     status=RUNNING,
-                    private_ip=next_address(db, settings.network),
+                    private_ip=next_address(db, settings.network, settings.lb_range),
+                    vpc_id=vpc.id,
                     zone=wanted.zone or settings.zones[0],
                 ),
             )

@@ -9,6 +9,9 @@ MIN_SIZE_GB = 1
 MAX_SIZE_GB = 16000
 GIB = 1 << 30
 DEFAULT_NETWORK = "10.0.0.0/16"
+_SMALLEST_SHARED_PREFIX = 27
+"""Networks with a longer prefix are too small to set addresses apart for load balancers."""
+_LARGEST_LB_PREFIX = 24
 
 
 class Tier(StrEnum):
@@ -88,6 +91,11 @@ class Settings:
     """Private addresses of instances; the first is the platform's, where the back end makes the network."""
     pod_network: IPv4Network | None = None
     """Its n-th /24 is routed to the instance with the n-th address; None: no such routes."""
+    lb_addresses: IPv4Network | None = None
+    """Addresses of load balancers and elastic IPs; None: the upper quarter of `network`, at most a /24."""
+    lb_tick_s: float = 5.0
+    """How often the load-balancer worker of the strict tier looks, and how long a deleted one is shown at most."""
+    region: str = "region-1"
     boot_timeout_s: float = 90.0
     """How long a machine may take to come up."""
     stop_timeout_s: float = 30.0
@@ -114,6 +122,17 @@ class Settings:
         """Whether the published platform with its quirks is played."""
         return self.tier is Tier.STRICT
 
+    @property
+    def lb_range(self) -> IPv4Network | None:
+        """Addresses of load balancers and elastic IPs, which no instance gets; None where there is no room for any."""
+        if self.lb_addresses is not None:
+            return self.lb_addresses
+        if self.network.prefixlen > _SMALLEST_SHARED_PREFIX:
+            return None
+        prefix = max(self.network.prefixlen + 2, _LARGEST_LB_PREFIX)
+        size = 1 << (self.network.max_prefixlen - prefix)
+        return IPv4Network((int(self.network.broadcast_address) + 1 - size, prefix))
+
     def has_image(self, name: str) -> bool:
         """Whether instances can be launched from an image; where instances are no machines, any name will do."""
         return self.backend is not Backend.NSPAWN or any(image.name == name for image in self.machine_images)
@@ -122,6 +141,11 @@ class Settings:
     def machines_dir(self) -> Path:
         """Folder of everything that the back end `nspawn` keeps."""
         return self.data_dir / "nspawn"
+
+    @property
+    def balancers_dir(self) -> Path:
+        """Folder of what the proxies of load balancers run on; holds private keys."""
+        return self.machines_dir / "balancers"
 
     @property
     def disks_dir(self) -> Path:

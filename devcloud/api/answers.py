@@ -122,7 +122,9 @@ class InstanceViewExtended(InstanceView, frozen=True, kw_only=True):
 
     hostname: str
     zone: str
+    region: str
     max_volumes: int
+    public_ip: str = ""
 
 
 class InstanceTypeView(msgspec.Struct, frozen=True):
@@ -241,3 +243,4 @@ class ZoneView(msgspec.Struct, frozen=True):
     """A zone."""
 
     name: str
+    region: str

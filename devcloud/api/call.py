@@ -1,7 +1,7 @@
 """What a handler gets and gives, and what a route is."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -42,6 +42,7 @@ class Reply:
 
     data: object = NOTHING
     status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,14 @@ class Route:
     """Names of query parameters."""
     tier_query: tuple[str, ...] = ()
     """Names of query parameters that only the extended tier reads."""
+    extended_answer: Any = None
+    """Type of the payload in the extended tier where it differs."""
+    strict_only: bool = False
+    """Whether the extensions put something else in the place of this route."""
+
+    def is_served(self, *, strict: bool) -> bool:
+        """Tell whether a tier has this route."""
+        return not self.feature if strict else not self.strict_only
 
     @property
     def name(self) -> str:

@@ -28,12 +28,26 @@ FEATURES = (
     "instance.filter",
     "instance.power",
     "events.stream",
+    "lb.listeners",
+    "lb.targets-put",
+    "lb.address",
+    "lb.health-check",
+    "lb.transparent",
+    "lb.tags",
+    "lb.certificates",
+    "address.tags",
+    "instance.region",
+    "instance.public-address",
+    "list.etag",
 )
+_TRANSPARENT = "lb.transparent"
 
 
 async def get_capabilities(call: Call, _: None) -> Reply:
     """GET /capabilities."""
-    return Reply(answers.Capabilities(call.cloud.settings.tier.value, list(FEATURES)))
+    has_transparent = call.cloud.path.can_be_transparent
+    features = [feature for feature in FEATURES if feature != _TRANSPARENT or has_transparent]
+    return Reply(answers.Capabilities(call.cloud.settings.tier.value, features))
 
 
 async def list_classes(call: Call, _: None) -> Reply:
@@ -60,4 +74,5 @@ async def get_capacity(call: Call, _: None) -> Reply:
 
 async def list_zones(call: Call, _: None) -> Reply:
     """GET /zones."""
-    return Reply([answers.ZoneView(zone) for zone in call.cloud.settings.zones])
+    settings = call.cloud.settings
+    return Reply([answers.ZoneView(zone, settings.region) for zone in settings.zones])

@@ -52,7 +52,7 @@ class Gateway:
         self._limiter = RateLimiter(settings.rate_limit_rps, 2 * settings.rate_limit_rps)
         per_min = settings.auth_rate_limit_per_min if settings.rate_limit_rps else 0.0
         self._auth_limiter = RateLimiter(per_min / 60, per_min)
-        self._served = tuple(route for route in routes.ROUTES if not (route.feature and cloud.is_strict))
+        self._served = tuple(route for route in routes.ROUTES if route.is_served(strict=cloud.is_strict))
         self._patterns = [(compile_path(route.path)[0], route) for route in self._served]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -186,10 +186,12 @@ class Gateway:
         if reply.data is NOTHING:
             return render(reply.status, BareEnvelope(meta(request_id)))
         data = None if self._cloud.is_strict and reply.data == [] else reply.data
-        return render(reply.status, Envelope(data, meta(request_id)))
+        return render(reply.status, Envelope(data, meta(request_id)), headers=dict(reply.headers))
 
     def _render_error(self, error: CloudError, request_id: str) -> Response:
         found = quirks.answer_of(error, strict=self._cloud.is_strict)
+        if found.is_bare:
+            return render(found.status, {"error": found.message})
         body = ErrorBody(found.type, found.message, found.type, found.details)
         return render(found.status, ErrorEnvelope(body, meta(request_id)))
 

@@ -5,9 +5,10 @@ import re
 from starlette.responses import Response
 
 from devcloud import instances, power
-from devcloud.api import answers, requests, views
+from devcloud.api import answers, network_views, requests, views
 from devcloud.api.call import Call, Reply
 from devcloud.api.envelope import plain
+from devcloud.api.etags import with_etag
 from devcloud.errors import BackendError, InvalidError, NotRunningError, PortFormatError, PortsError
 from devcloud.faults import Kind
 from devcloud.instance_types import INSTANCE_TYPES
@@ -59,18 +60,22 @@ async def launch(call: Call, body: requests.LaunchInstance) -> Reply:
     return Reply(views.view_instance(call.cloud, made), 202)
 
 
-async def list_all(call: Call, _: None) -> Reply:
+async def list_all(call: Call, _: None) -> Reply | Response:
     """GET /instances."""
     wanted = InstanceFilter(tags=call.tags)
     if not call.cloud.is_strict:
         wanted = InstanceFilter(call.query.get("name", ""), call.query.get("hostname", ""), call.tags)
     found = await instances.list_all(call.cloud, call.scope, wanted)
-    return Reply([views.view_instance(call.cloud, row) for row in found])
+    public = await network_views.public_addresses(call.cloud, call.scope, found)
+    data = [views.view_instance(call.cloud, row, public.get(row.id, "")) for row in found]
+    return Reply(data) if call.cloud.is_strict else with_etag(call, data)
 
 
 async def get(call: Call, _: None) -> Reply:
     """GET /instances/{ref}."""
-    return Reply(views.view_instance(call.cloud, await instances.get(call.cloud, call.scope, call.ref)))
+    found = await instances.get(call.cloud, call.scope, call.ref)
+    public = await network_views.public_addresses(call.cloud, call.scope, [found])
+    return Reply(views.view_instance(call.cloud, found, public.get(found.id, "")))
 
 
 async def start(call: Call, _: None) -> Reply:

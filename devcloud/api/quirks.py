@@ -59,6 +59,18 @@ QUIRKS = tuple(
             ("6", "the snapshot shows its tenant in the create answer only"),
             ("6", "restore gives an empty volume of the same size"),
             ("18", "without a replica health and readiness are 503"),
+            ("1.4", "a body that does not fit is 400 with a string error on POST /vpcs, and 500 on PATCH"),
+            ("1.8", "the key of a load balancer or VPC replays whatever is asked for, and another user's is 500"),
+            ("9.3", "a missing key of a load balancer is an empty one: the second such load balancer is 500"),
+            ("9.3", "a deleted load balancer is shown, and replayed, until the worker's next tick"),
+            ("9.2", "load balancers are seen by the user that made them, their targets by everybody"),
+            ("9.2", "a target that is there already is 500"),
+            ("9.2", "an instance of another VPC, or of none, is 400 LB_CROSS_VPC"),
+            ("9.4", "a load balancer whose port another one has stays CREATING"),
+            ("9.1", "a load balancer has no address, and shows its tenant in the create answer only"),
+            ("7.1", "a VPC's name that any tenant has is 500, and so is a range with host bits"),
+            ("7.1", "a VPC with instances or deleted load balancers in it is 500 on delete"),
+            ("11", "terminating an instance leaves its elastic IP associated with nobody"),
         ),
         start=1,
     )
@@ -73,6 +85,8 @@ class Answer:
     type: str
     message: str
     details: dict[str, str] = field(default_factory=dict)
+    is_bare: bool = False
+    """Whether the error is the text alone instead of an object."""
 
 
 RAW = Answer(500, INTERNAL, RAW_MESSAGE)
@@ -108,6 +122,8 @@ def _strict_missing(error: errors.CloudError) -> Answer:
     resource = getattr(error, "resource", "")
     if resource in {"volume", "snapshot"}:
         return RAW
+    if resource == "load_balancer":
+        return Answer(404, "LB_NOT_FOUND", "load balancer not found")
     if resource == "api_key":
         return Answer(404, "OBJECT_NOT_FOUND", "api key not found")
     return Answer(404, "NOT_FOUND", f"{resource.replace('_', ' ')} not found")
@@ -117,6 +133,13 @@ def _missing(error: errors.CloudError) -> Answer:
     resource, ref = getattr(error, "resource", ""), getattr(error, "ref", "")
     kind = "OBJECT_NOT_FOUND" if resource == "api_key" else "NOT_FOUND"
     return Answer(404, kind, str(error), {"resource": resource, "id": ref})
+
+
+def _wrong(**fields: str) -> Callable[[errors.CloudError], Answer]:
+    """Give a 400 whose details are attributes of the error."""
+    return lambda error: Answer(
+        400, "INVALID_INPUT", str(error), {name: getattr(error, attribute) for name, attribute in fields.items()}
+    )
 
 
 def _conflict(reason: str, resource: str, **fields: str) -> Callable[[errors.CloudError], Answer]:
@@ -150,6 +173,10 @@ _STRICT: dict[type, Callable[[errors.CloudError], Answer]] = {
     errors.PortFormatError: _simple(500, "INVALID_PORT_FORMAT"),
     errors.MissingError: _strict_missing,
     errors.DanglingError: lambda _: RAW,
+    errors.BareBodyError: lambda error: Answer(400, "", str(error), is_bare=True),
+    errors.TargetError: _simple(400, "LB_CROSS_VPC"),
+    errors.InUseError: _simple(409, "CONFLICT"),
+    errors.AddressBusyError: _simple(409, "CONFLICT"),
     errors.AttachedError: _fixed(409, "CONFLICT", "volume is already attached to an instance"),
     errors.DeleteInUseError: _fixed(400, "INVALID_INPUT", "cannot delete volume that is in use"),
     errors.NotAttachedError: _fixed(400, "INVALID_INPUT", "volume is not attached"),
@@ -169,6 +196,14 @@ _PRECISE: dict[type, Callable[[errors.CloudError], Answer]] = {
     errors.DiskBusyError: _conflict("busy", "volume", serial="serial"),
     errors.InGroupError: _conflict("in_group", "snapshot", id="snapshot_id", group_id="group_id"),
     errors.ZoneError: _conflict("zone_mismatch", "volume", id="volume_id"),
+    errors.TargetError: _wrong(instance_id="instance_id"),
+    errors.ListenerError: _wrong(group="group", listener="listener"),
+    errors.PortTakenError: _conflict("port_taken", "load_balancer", group="group", port="port"),
+    errors.VersionError: _conflict("version", "load_balancer", id="object_id", version="version"),
+    errors.AddressBusyError: _conflict(
+        "attached", "elastic_ip", id="address_id", instance_id="instance_id", lb_id="lb_id"
+    ),
+    errors.InUseError: _conflict("in_use", "", id="object_id"),
     errors.GuardError: _simple(412, "PRECONDITION_FAILED"),
     errors.FullError: _simple(429, "RESOURCE_LIMIT_EXCEEDED"),
     errors.TimedOutError: _simple(504, "TIMEOUT"),

@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from devcloud.network_rows import Family, Group, Listener, ObjectName, Port, Size, Target
 from devcloud.settings import MAX_SIZE_GB, MIN_SIZE_GB
 
 Name = Annotated[str, Meta(min_length=3, max_length=64)]
@@ -213,4 +214,89 @@ class CreateGroup(msgspec.Struct, frozen=True):
 
     name: Annotated[str, Meta(min_length=1, max_length=128)]
     volume_ids: list[str]
+    tags: Tags = {}
+
+
+class CreateVpc(msgspec.Struct, frozen=True):
+    """Request of a VPC."""
+
+    name: Text
+    cidr_block: str = ""
+
+
+class RenameVpc(msgspec.Struct, frozen=True):
+    """Request of another name of a VPC."""
+
+    name: Text
+
+
+class CreateBalancer(msgspec.Struct, frozen=True):
+    """Request of a load balancer with its one port."""
+
+    name: Text
+    vpc_id: Text
+    port: Port
+    algorithm: str = ""
+
+
+class CreateBalancerExtended(msgspec.Struct, frozen=True):
+    """Request of a load balancer with groups; `port` is only there to be refused."""
+
+    name: ObjectName
+    vpc_id: str = ""
+    internal: bool = False
+    size: Size = "small"
+    families: Annotated[list[Family], Meta(min_length=1, max_length=2)] = msgspec.field(
+        default_factory=lambda: ["ipv4"]
+    )
+    static_addresses: Annotated[list[str], Meta(max_length=16)] = []
+    tags: Tags = {}
+    groups: list[Group] = []
+    port: int = 0
+
+
+class ModifyBalancer(msgspec.Struct, frozen=True):
+    """Request to change name, size or tags."""
+
+    name: ObjectName | None = None
+    size: Size | None = None
+    tags: Tags = {}
+
+
+class PutGroup(msgspec.Struct, frozen=True):
+    """Request to replace a group, or a part of it."""
+
+    listeners: list[Listener] | None = None
+    targets: list[Target] | None = None
+    version: int | None = None
+
+
+class AddTarget(msgspec.Struct, frozen=True):
+    """Request to send to an instance."""
+
+    instance_id: Text
+    port: Port
+    weight: Annotated[int, Meta(ge=0)] = 0
+
+
+class AllocateAddress(msgspec.Struct, frozen=True):
+    """Request of an elastic IP."""
+
+    name: Annotated[str, Meta(max_length=128)] = ""
+    tags: Tags = {}
+    family: Family = "ipv4"
+
+
+class AssociateAddress(msgspec.Struct, frozen=True):
+    """Request to let an instance have an elastic IP."""
+
+    instance_id: Text
+
+
+class CreateCertificate(msgspec.Struct, frozen=True):
+    """Request to keep a certificate with its key."""
+
+    name: ObjectName
+    certificate_pem: Text
+    private_key_pem: Text
     tags: Tags = {}

@@ -79,7 +79,7 @@ def view_group(group: Group) -> answers.GroupView:
     return answers.GroupView(row.id, row.name, row.status, row.tags, row.created_at, members)
 
 
-def view_instance(cloud: Cloud, row: Instance) -> answers.InstanceView:
+def view_instance(cloud: Cloud, row: Instance, public_ip: str = "") -> answers.InstanceView:
     """Give an instance; the strict tier's address carries a prefix length (platform contract 4.1)."""
     known = {
         name: value
@@ -88,7 +88,12 @@ def view_instance(cloud: Cloud, row: Instance) -> answers.InstanceView:
     }
     if not cloud.is_strict:
         return answers.InstanceViewExtended(
-            **known, hostname=row.hostname, zone=row.zone, max_volumes=cloud.settings.max_volumes
+            **known,
+            hostname=row.hostname,
+            zone=row.zone,
+            region=cloud.settings.region,
+            max_volumes=cloud.settings.max_volumes,
+            public_ip=public_ip,
         )
     known["private_ip"] = f"{row.private_ip}/32" if row.private_ip else ""
     return answers.InstanceView(**known)

@@ -44,7 +44,7 @@ def make_nspawn_machines(settings: Settings) -> "NspawnMachines":
     name = site_name(settings.data_dir)
     site = Site(
         path=settings.machines_dir.resolve(),
-        network=Network(name, settings.network, settings.pod_network),
+        network=network_of(settings),
         cgroups=Cgroups(name, find_hierarchies(Path("/proc/self/mountinfo").read_text())),
         images={image.name: image.folder for image in settings.machine_images},
     )
@@ -54,6 +54,11 @@ def make_nspawn_machines(settings: Settings) -> "NspawnMachines":
         boot_timeout_s=settings.boot_timeout_s,
         stop_timeout_s=settings.stop_timeout_s,
     )
+
+
+def network_of(settings: Settings) -> Network:
+    """Give the network of a platform's machines, made or not."""
+    return Network(site_name(settings.data_dir), settings.network, settings.pod_network, settings.lb_range)
 
 
 def site_name(data_dir: Path) -> str:

@@ -49,6 +49,8 @@ class Network:
     name: str
     range: IPv4Network
     pods: IPv4Network | None = None
+    reserved: IPv4Network | None = None
+    """Addresses that no instance has, and so no pods behind them."""
 
     @property
     def path(self) -> Path:
@@ -88,7 +90,9 @@ class Network:
             "route replace unreachable default",
         ]
         if self.pods is not None:
-            hosts = [str(host) for host in self.range.hosts() if str(host) != self.gateway]
+            kept = self.reserved
+            usable = (host for host in self.range.hosts() if kept is None or host not in kept)
+            hosts = [str(host) for host in usable if str(host) != self.gateway]
             lines += [f"route replace {pod_range(host, self.range, self.pods)} via {host}" for host in hosts]
         return "\n".join(lines) + "\n"
 
@@ -125,7 +129,9 @@ class Network:
         bridge = next((link for link in links if link.ifname == BRIDGE), None)
         if bridge is None:
             return None
-        return next((f"{one.local}/{one.prefixlen}" for one in bridge.addr_info if one.family == "inet"), "")
+        # Addresses of load balancers lie on the bridge as well, each with its whole length for a prefix.
+        found = [one for one in bridge.addr_info if one.family == "inet" and one.prefixlen < self.range.max_prefixlen]
+        return next((f"{one.local}/{one.prefixlen}" for one in found), "")
 
 
 def is_namespace(path: Path) -> bool:

@@ -13,6 +13,7 @@ import httpx
 
 from devcloud.api.trouble import AnswerLostError
 from devcloud.app import App, create_app
+from devcloud.balancing.path import DataPath
 from devcloud.cloud import Cloud, build
 from devcloud.faults import Faults
 from devcloud.machines import Machines
@@ -74,11 +75,12 @@ async def devcloud_app(
     backend: str = "none",
     nodes: tuple[str, ...] = NODES,
     machines: Machines | None = None,
+    path: DataPath | None = None,
     **options: Any,
 ) -> AsyncIterator[RunningCloud]:
     """Run a platform in this process, without a socket and without rate limits (unless given in `options`)."""
     settings = make_settings(data_dir, tier=tier, backend=backend, nodes=nodes, **options)
-    app = create_app(settings, machines)
+    app = create_app(settings, machines, path)
     async with app.running() as cloud:
         yield await _describe(app, cloud, LossyTransport(app), BASE_URL)
         await take_down(cloud)

@@ -2,11 +2,13 @@
 
 import sqlite3
 from ipaddress import IPv4Network
+from pathlib import Path
 
 import pytest
 
 from devcloud import addresses
 from devcloud.errors import QuotaError
+from devcloud.settings import Settings
 
 NETWORK = IPv4Network("10.77.0.0/29")
 
@@ -50,3 +52,29 @@ def test_pod_range_follows_from_the_address() -> None:
 )
 def test_pods_need_a_range_per_address(network: str, pods: str, expected: bool) -> None:
     assert addresses.fits(IPv4Network(network), IPv4Network(pods)) is expected
+
+
+def test_addresses_of_load_balancers_are_no_instance_s() -> None:
+    network = IPv4Network("10.77.0.0/27")
+    settings = Settings(data_dir=Path("/nowhere"), network=network)
+    taken = [f"10.77.0.{number}" for number in range(5, 24)]
+
+    assert str(settings.lb_range) == "10.77.0.24/29"
+    with pytest.raises(QuotaError):
+        addresses.next_address(table(*taken), network, settings.lb_range)
+
+
+@pytest.mark.parametrize(
+    ("network", "given", "expected"),
+    [
+        ("10.0.0.0/16", None, "10.0.255.0/24"),
+        ("10.77.0.0/24", None, "10.77.0.192/26"),
+        ("10.77.0.0/28", None, None),
+        ("10.77.0.0/28", "203.0.113.0/24", "203.0.113.0/24"),
+    ],
+)
+def test_range_of_load_balancers(network: str, given: str | None, expected: str | None) -> None:
+    lb_addresses = None if given is None else IPv4Network(given)
+    settings = Settings(data_dir=Path("/nowhere"), network=IPv4Network(network), lb_addresses=lb_addresses)
+
+    assert settings.lb_range == (None if expected is None else IPv4Network(expected))

@@ -70,6 +70,9 @@ def test_settings_of_machines(tmp_path: Path) -> None:
         (("--network", "nowhere"), "--network"),
         (("--network", "10.77.0.0/30"), "no room"),
         (("--network", "10.77.0.0/24", "--pod-network", "192.168.0.0/24"), "--pod-network"),
+        (("--network", "10.77.0.0/24", "--lb-addresses", "10.77.0.0/25"), "--lb-addresses"),
+        (("--network", "10.77.0.0/24", "--lb-addresses", "10.0.0.0/8"), "--lb-addresses"),
+        (("--lb-addresses", "somewhere"), "--lb-addresses"),
     ],
 )
 def test_machines_that_cannot_be_are_refused(tmp_path: Path, words: tuple[str, ...], said: str) -> None:

@@ -217,7 +217,7 @@ async def test_capacity_shrinks_with_every_volume(tmp_path: Path) -> None:
 async def test_capacity_is_that_of_the_disk_unless_told(extended: Site) -> None:
     assert (await extended.data("GET", "/capacity"))["available_bytes"] > 0
     assert (await extended.data("GET", "/performance-classes"))[0]["name"] == "standard"
-    assert await extended.data("GET", "/zones") == [{"name": "zone-1"}]
+    assert await extended.data("GET", "/zones") == [{"name": "zone-1", "region": "region-1"}]
 
 
 async def test_reference_forms_of_a_volume(both: Site) -> None:
