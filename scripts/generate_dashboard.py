@@ -17,8 +17,8 @@ from csi.metrics import (
     PLATFORM_SECONDS,
     RPC_IN_FLIGHT,
     RPC_SECONDS,
-    Metric,
 )
+from process.metrics import Metric
 
 DASHBOARD = Path(__file__).parents[1] / "deploy" / "components" / "monitoring" / "dashboard.json"
 COLUMNS = 24

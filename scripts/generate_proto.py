@@ -1,8 +1,9 @@
-"""Generates the committed stubs in csi/pb from proto/.
+"""Generates the committed stubs in csi/pb and ccm/pb from proto/.
 
 `python scripts/generate_proto.py` rewrites them, `--check` fails and names each file that differs. The .proto files
-stay outside any importable package; protoc sees them under virtual paths below csi/pb, so that the stubs import each
-other as `csi.pb`. The typed view of the gRPC stubs (`*_pb2_grpc.pyi`) is written here, because protoc has none.
+stay outside any importable package; protoc sees them under virtual paths below those, so that the stubs import each
+other as `csi.pb` or `ccm.pb`. The typed view of the gRPC stubs (`*_pb2_grpc.pyi`) is written here, because protoc has
+none.
 """
 
 import argparse
@@ -18,13 +19,18 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = {
     "csi/pb/csi.proto": "proto/csi/v1/csi.proto",
     "csi/pb/pluginregistration.proto": "proto/pluginregistration/v1/api.proto",
+    "ccm/pb/externalgrpc.proto": "proto/autoscaler/v1/externalgrpc.proto",
+    "ccm/pb/kubernetes_parts.proto": "proto/kubernetes/v1/parts.proto",
 }
+PACKAGES = ("csi/pb", "ccm/pb")
 PACKAGE_DOC = '"""Stubs generated from proto/ by scripts/generate_proto.py; nothing here is written by hand."""\n'
 
 
 def generate(target: Path) -> None:
     """Write all stubs below `target`, which becomes the root of the import path."""
-    (target / "csi" / "pb").mkdir(parents=True, exist_ok=True)
+    for package in PACKAGES:
+        (target / package).mkdir(parents=True, exist_ok=True)
+        (target / package / "__init__.py").write_text(PACKAGE_DOC, encoding="utf-8")
     descriptors = target / "descriptors"
     well_known = importlib.resources.files("grpc_tools") / "_proto"
     arguments = ["protoc", *(f"-I{virtual}={ROOT / real}" for virtual, real in SOURCES.items()), f"-I{well_known}"]
@@ -36,7 +42,6 @@ def generate(target: Path) -> None:
     descriptors.unlink()
     for file in files.file:
         (target / file.name.replace(".proto", "_pb2_grpc.pyi")).write_text(typed_services(file), encoding="utf-8")
-    (target / "csi" / "pb" / "__init__.py").write_text(PACKAGE_DOC, encoding="utf-8")
 
 
 def typed_services(file: descriptor_pb2.FileDescriptorProto) -> str:
@@ -79,10 +84,18 @@ def _call(
 
 
 def differences(fresh: Path) -> list[str]:
-    """Name every file under csi/pb that is missing, superfluous or unlike its fresh version."""
-    committed = {path.name: path.read_bytes() for path in (ROOT / "csi" / "pb").glob("*.py*") if path.is_file()}
-    wanted = {path.name: path.read_bytes() for path in (fresh / "csi" / "pb").iterdir()}
+    """Name every stub that is missing, superfluous or unlike its fresh version."""
+    committed, wanted = _stubs_below(ROOT), _stubs_below(fresh)
     return sorted(name for name in committed.keys() | wanted.keys() if committed.get(name) != wanted.get(name))
+
+
+def _stubs_below(root: Path) -> dict[str, bytes]:
+    return {
+        f"{package}/{path.name}": path.read_bytes()
+        for package in PACKAGES
+        for path in (root / package).glob("*.py*")
+        if path.is_file()
+    }
 
 
 def main() -> int:
@@ -97,7 +110,7 @@ def main() -> int:
         generate(Path(folder))
         different = differences(Path(folder))
     for name in different:
-        print(f"csi/pb/{name} differs from what proto/ says; run scripts/generate_proto.py", file=sys.stderr)
+        print(f"{name} differs from what proto/ says; run scripts/generate_proto.py", file=sys.stderr)
     return 1 if different else 0
 
 

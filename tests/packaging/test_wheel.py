@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"thecloud", "csi", "controller", "node", "devcloud"}
+PACKAGES = {"process", "thecloud", "csi", "controller", "node", "ccm", "devcloud"}
 _IMPORT_ALL = """
 import importlib, json, pkgutil, sys
 sys.path[:0] = [sys.argv[1]]
@@ -68,4 +68,4 @@ def test_commands_are_named_in_the_wheel(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     name = next(name for name in archive.namelist() if name.endswith("entry_points.txt"))
     text = archive.read(name).decode()
-    assert all(command in text for command in ("tc-csi-controller", "tc-csi-node", "devcloud"))
+    assert all(command in text for command in ("tc-csi-controller", "tc-csi-node", "tc-ccm", "devcloud"))

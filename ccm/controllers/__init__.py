@@ -1,0 +1,1 @@
+"""One module for each controller: key, read, desired, difference, apply, status."""

@@ -1,0 +1,1 @@
+"""Stubs generated from proto/ by scripts/generate_proto.py; nothing here is written by hand."""
