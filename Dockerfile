@@ -14,12 +14,30 @@ RUN python3 -m venv /opt/build && /opt/build/bin/python -m pip install --no-comp
     && python3 -m venv /opt/thecloud && /opt/thecloud/bin/python -m pip install --no-compile --require-hashes -r locks/node.txt
 COPY . .
 ARG SOURCE_DATE_EPOCH=0
-# The embedded platform is for development: its command would lack what it imports.
+# What the two CSI programs do not import is not installed: the other programs' commands would not run here.
 RUN /opt/build/bin/python -m hatchling build -t wheel -d /tmp/wheel \
     && /opt/thecloud/bin/python -m pip install --no-compile --no-deps /tmp/wheel/*.whl \
-    && rm /opt/thecloud/bin/devcloud \
+    && rm /opt/thecloud/bin/devcloud /opt/thecloud/bin/tc-ccm \
     && /opt/thecloud/bin/python -m pip uninstall --yes --quiet pip setuptools \
     && /opt/thecloud/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/thecloud/lib
+
+# Apart, so that the CSI programs' images hold nothing that they do not import.
+FROM build AS build-ccm
+RUN python3 -m venv /opt/ccm && /opt/ccm/bin/python -m pip install --no-compile --require-hashes -r locks/ccm.txt \
+    && /opt/ccm/bin/python -m pip install --no-compile --no-deps /tmp/wheel/*.whl \
+    && rm /opt/ccm/bin/devcloud /opt/ccm/bin/tc-csi-* \
+    && /opt/ccm/bin/python -m pip uninstall --yes --quiet pip setuptools \
+    # The kubernetes package's models and generated calls are never loaded, and are half of its size again as bytecode.
+    && /opt/ccm/bin/python -m compileall -q --invalidation-mode unchecked-hash -x 'kubernetes/.*/(models|api)/' /opt/ccm/lib
+
+FROM ${BASE} AS ccm
+RUN command -v python3 || (apt-get update && apt-get install -y --no-install-recommends python3 ca-certificates \
+        && rm -rf /var/lib/apt/lists/*)
+COPY --from=build-ccm /opt/ccm /opt/ccm
+COPY LICENSE /licenses/LICENSE
+ENV PATH=/opt/ccm/bin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 65532:65532
+ENTRYPOINT ["tc-ccm"]
 
 FROM ${BASE} AS runtime
 # ICU is there for xfs_scrub alone, which is not used.

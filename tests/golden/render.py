@@ -18,8 +18,11 @@ from tests.support.go_tools import GoTool, obtain
 HERE = Path(__file__).parent
 DEPLOY = HERE.parents[1] / "deploy"
 CHART = DEPLOY / "chart"
+MANAGER_CHART = DEPLOY / "ccm" / "chart"
 GOLDEN = HERE / "rendered"
 NAMESPACE = "thecloud-system"
+MANAGER_NAMESPACE = "thecloud-ccm"
+"""Apart, so that whoever removes the driver with its namespace does not take the nodes' manager away."""
 OVERLAYS = {
     "default": "overlays/default",
     "ha": "overlays/ha",
@@ -28,8 +31,15 @@ OVERLAYS = {
     "production": "examples/production",
     "snapshot-controller": "components/snapshot-controller",
 }
-CHARTED = ("default", "ha", "devcloud", "strict", "production")
-"""The overlays that the chart renders too; the snapshot-controller is the cluster's own business."""
+MANAGER_OVERLAYS = {
+    "ccm": "ccm/overlays/default",
+    "ccm-devcloud": "ccm/overlays/devcloud",
+    "ccm-strict": "ccm/overlays/strict",
+    "ccm-autoscaler": "ccm/examples/autoscaler",
+}
+"""Of the cloud controller manager, which is installed apart from the driver."""
+CHARTED = ("default", "ha", "devcloud", "strict", "production", *MANAGER_OVERLAYS)
+"""The overlays that a chart renders too; the snapshot-controller is the cluster's own business."""
 SHARED = ("alerts.yaml", "dashboard.json")
 """What the chart has copies of: Helm reads nothing outside of its folder."""
 SETTINGS = "TC_PLATFORM_URL=https://cloud.example.com\nTC_CLUSTER_ID=default-1\n"
@@ -54,11 +64,14 @@ class Golden:
 
     def render(self) -> str:
         """Render it anew; the tool has to be in the cache. Raises RenderError."""
-        return kustomize(self.name) if self.tool is KUSTOMIZE else helm(HERE / "values" / f"{self.name}.yaml")
+        if self.tool is KUSTOMIZE:
+            return kustomize(self.name)
+        chart = MANAGER_CHART if self.name in MANAGER_OVERLAYS else CHART
+        return helm(HERE / "values" / f"{self.name}.yaml", chart=chart)
 
 
 GOLDENS = (
-    *(Golden(KUSTOMIZE, name) for name in OVERLAYS),
+    *(Golden(KUSTOMIZE, name) for name in (*OVERLAYS, *MANAGER_OVERLAYS)),
     *(Golden(HELM, name) for name in CHARTED),
 )
 
@@ -69,16 +82,18 @@ def kustomize(name: str) -> str:
         copy = Path(folder) / "deploy"
         shutil.copytree(DEPLOY, copy)
         (copy / "settings" / "settings.env").write_text(SETTINGS)
-        if OVERLAYS[name].startswith("components/"):
+        folder_of = {**OVERLAYS, **MANAGER_OVERLAYS}
+        if folder_of[name].startswith("components/"):
             # A component is no kustomization by itself.
-            (copy / "kustomization.yaml").write_text(f"components: [{OVERLAYS[name]}]\n")
+            (copy / "kustomization.yaml").write_text(f"components: [{folder_of[name]}]\n")
             return _run(str(KUSTOMIZE.path), "build", str(copy))
-        return _run(str(KUSTOMIZE.path), "build", str(copy / OVERLAYS[name]))
+        return _run(str(KUSTOMIZE.path), "build", str(copy / folder_of[name]))
 
 
-def helm(values: Path, *arguments: str) -> str:
-    """Render the chart with a file of values. Raises RenderError."""
-    argv = ("template", "thecloud-csi", str(CHART), "--namespace", NAMESPACE, "--values", str(values), *arguments)
+def helm(values: Path, *arguments: str, chart: Path = CHART) -> str:
+    """Render a chart with a file of values. Raises RenderError."""
+    namespace = MANAGER_NAMESPACE if chart == MANAGER_CHART else NAMESPACE
+    argv = ("template", "release", str(chart), "--namespace", namespace, "--values", str(values), *arguments)
     return _run(str(HELM.path), *argv)
 
 

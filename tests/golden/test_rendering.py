@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden.render import CHART, GOLDENS, HERE, Golden, RenderError, differing_copies, helm
+from tests.golden.render import CHART, GOLDENS, HERE, MANAGER_CHART, Golden, RenderError, differing_copies, helm
 from tests.golden.tools import HELM, KUSTOMIZE
 from tests.support.go_tools import NoGoError, obtain
 
@@ -38,10 +38,10 @@ def test_the_chart_has_current_copies_of_what_it_shares() -> None:
     assert list(differing_copies()) == [], "run make golden"
 
 
-def test_the_chart_passes_helms_own_checks() -> None:
-    values = HERE / "values" / "default.yaml"
+@pytest.mark.parametrize(("chart", "values"), [(CHART, "default"), (MANAGER_CHART, "ccm")])
+def test_the_charts_pass_helms_own_checks(chart: Path, values: str) -> None:
     done = subprocess.run(
-        [str(HELM.path), "lint", "--strict", str(CHART), "--values", str(values)],
+        [str(HELM.path), "lint", "--strict", str(chart), "--values", str(HERE / "values" / f"{values}.yaml")],
         capture_output=True,
         text=True,
         timeout=60,
@@ -80,6 +80,28 @@ def test_values_outside_of_the_schema_are_refused_by_name(
     file.write_text(json.dumps(values))
     with pytest.raises(RenderError) as caught:
         helm(file)
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"platform": {"url": "https://c", "clusterId": ""}}, "/platform/clusterId"),
+        ({"platform": {"url": "https://c", "clusterId": "c", "loadBalancerAddress": "a/b"}}, "loadBalancerAddress"),
+        ({"replicas": 0}, "/replicas"),
+        ({"env": {"TC_API_KEY": "secret"}}, "TC_API_KEY"),
+        ({"extraArgs": ["controllers=*"]}, "/extraArgs/0"),
+        ({"autoscaler": {"enabeld": True}}, "'enabeld'"),
+    ],
+)
+def test_the_managers_values_outside_of_the_schema_are_refused_by_name(
+    change: dict[str, object], named: str, tmp_path: Path
+) -> None:
+    values = {"platform": {"url": "https://c", "clusterId": "c"}, **change}
+    file = tmp_path / "values.yaml"
+    file.write_text(json.dumps(values))
+    with pytest.raises(RenderError) as caught:
+        helm(file, chart=MANAGER_CHART)
     assert named in str(caught.value)
 
 

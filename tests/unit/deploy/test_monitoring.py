@@ -8,7 +8,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from csi.metrics import TABLE, Kind
+from csi.metrics import TABLE
+from process.metrics import Kind
 from scripts.generate_dashboard import DASHBOARD, text
 from tests.golden.render import CHART, DEPLOY
 from tests.unit.deploy.manifests import NAMESPACE, Object, objects, repository

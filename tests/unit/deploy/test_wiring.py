@@ -9,8 +9,8 @@ from controller.doctor import DoctorSettings
 from controller.settings import ControllerSettings
 from csi.endpoint import UnixEndpoint
 from csi.identity import DRIVER_NAME
-from csi.settings import options_of, read_settings
 from node.settings import EXTENDED_PLUGIN_CAPABILITIES, NodeSettings
+from process.settings import options_of, read_settings
 from tests.golden.render import OVERLAYS
 from tests.unit.deploy.manifests import CONTROLLER, NAMESPACE, NODE, Object, container, containers, environment, objects
 
