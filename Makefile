@@ -44,7 +44,7 @@ vm-test: env ## the node plugin in a QEMU guest, with hot-plug and power cuts (r
 	@scripts/prepare vm && $(PY) -m pytest tests/vm --numprocesses 2 --dist loadgroup $(ARGS)
 
 .PHONY: cluster
-cluster: env ## a Kubernetes cluster with the driver, on this machine; prints how to use kubectl (root)
+cluster: env ## a Kubernetes cluster with driver and manager, on this machine; prints how to use kubectl (root)
 	@scripts/prepare cluster && $(PY) -m tests.e2e.cluster up $(ARGS)
 
 .PHONY: cluster-down
@@ -52,16 +52,16 @@ cluster-down: env ## remove the cluster and everything it made on this machine
 	@$(PY) -m tests.e2e.cluster down
 
 .PHONY: e2e
-e2e: env ## the driver in a cluster, as its users have it; makes the cluster and removes it (root)
+e2e: env ## driver and manager in a cluster, as their users have them; makes the cluster and removes it (root)
 	@scripts/e2e $(ARGS)
 
 .PHONY: e2e-upstream
-e2e-upstream: env ## the storage suite of Kubernetes on the running cluster, its plain part
+e2e-upstream: env ## the suite of Kubernetes on the running cluster: storage, its plain part
 	@$(PY) -m tests.e2e.upstream.run --parts plain topology $(ARGS)
 
 .PHONY: e2e-upstream-full
-e2e-upstream-full: env ## all of it, ext4 and xfs; writes docs/conformance.md
-	@$(PY) -m tests.e2e.upstream.run --parts plain topology immediate slow serial disruptive --fs ext4 xfs --page $(ARGS)
+e2e-upstream-full: env ## all of it, ext4 and xfs, and load balancers; writes docs/conformance.md
+	@$(PY) -m tests.e2e.upstream.run --parts plain topology immediate slow serial disruptive loadbalancers --fs ext4 xfs --page $(ARGS)
 
 .PHONY: bench
 bench: env ## figures as JSON lines (root)
@@ -70,6 +70,10 @@ bench: env ## figures as JSON lines (root)
 .PHONY: bench-e2e
 bench-e2e: env ## how long claims and pods take in a cluster, as JSON lines (root)
 	@scripts/bench-e2e
+
+.PHONY: bench-ccm
+bench-ccm: env ## the cloud controller manager with 5,000 nodes and 500 load balancers, as JSON lines (root)
+	@scripts/bench-ccm $(ARGS)
 
 .PHONY: proto
 proto: env ## regenerate the stubs and fail when they differ from the committed ones
@@ -100,7 +104,7 @@ image-base: env ## make bases from Debian packages, with which `image` needs no 
 
 .PHONY: sbom
 sbom: env ## list what is inside the images, as CycloneDX (after `image`)
-	@$(PY) -m scripts.sbom $(foreach program,controller node,$(subst :,-$(program):,$(IMAGE)))
+	@$(PY) -m scripts.sbom $(foreach program,controller node ccm,$(subst :,-$(program):,$(IMAGE)))
 
 .PHONY: clean
 clean: ## remove what the targets made in the tree

@@ -10,8 +10,8 @@ import time
 import uuid
 
 from benchmarks.report import Figure, at_most, percentile, report
-from tests.e2e.cluster import driver
 from tests.e2e.cluster import site as sites
+from tests.e2e.cluster.credentials import NAMESPACE
 from tests.e2e.objects import claim, pod
 from tests.e2e.world import World, opened
 
@@ -69,9 +69,9 @@ async def measure_crowd(world: World) -> None:
 
 async def _ours(world: World, since: dt.datetime) -> float:
     """Add up how long the driver's own calls took since then, as its logs have it."""
-    words = ("-n", driver.NAMESPACE, "-c", "csi-driver", f"--since-time={since.isoformat(timespec='seconds')}")
+    words = ("-n", NAMESPACE, "-c", "csi-driver", f"--since-time={since.isoformat(timespec='seconds')}")
     total = 0.0
-    for one in await world.kube.items("pods", "-n", driver.NAMESPACE, "-l", "app.kubernetes.io/name=thecloud-csi"):
+    for one in await world.kube.items("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=thecloud-csi"):
         text = await world.kube.run("logs", one["metadata"]["name"], *words)
         total += sum(float(seconds) for method, seconds in _RPC.findall(text) if method in _OF_A_START)
     return total

@@ -1,9 +1,12 @@
 """Objects that the tests give to Kubernetes, as plain mappings."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from ccm.names import BALANCER_PREFIX
 from csi.driver import DRIVER_NAME, ZONE_KEY
+from tests.e2e.cluster import own_images
 from tests.e2e.cluster.images import TOOLS_IMAGE
 
 CLASS = "thecloud-block"
@@ -11,6 +14,10 @@ ANYWHERE = ({"operator": "Exists"},)
 """Tolerations that let a pod onto the control plane too, which is the second zone's only node."""
 MOUNT = "/data"
 DEVICE = "/dev/volume"
+PYTHON_IMAGE = f"localhost/thecloud-kubernetes-node:{own_images.TAG}"
+"""The one of our images with a Python that any user may run."""
+ECHO_SERVER = Path(__file__).with_name("echo_server.py")
+ECHO_PORT = 8080
 
 Object = dict[str, Any]
 
@@ -163,4 +170,45 @@ def storage_class(name: str, parameters: Mapping[str, str] | None = None, **fiel
         "allowVolumeExpansion": True,
         **({"parameters": dict(parameters)} if parameters else {}),
         **fields,
+    }
+
+
+def echo_pod(name: str, app: str, *, node: str = "") -> Object:
+    """Build a pod that answers HTTP at its port `ECHO_PORT` with what it saw of the request."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": app}},
+        "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "automountServiceAccountToken": False,
+            **({"nodeSelector": {"kubernetes.io/hostname": node}} if node else {}),
+            "containers": [
+                {
+                    "name": "main",
+                    "image": PYTHON_IMAGE,
+                    "imagePullPolicy": "Never",
+                    "command": ["python3", "-c", ECHO_SERVER.read_text(), str(ECHO_PORT)],
+                    "readinessProbe": {"tcpSocket": {"port": ECHO_PORT}, "periodSeconds": 1},
+                }
+            ],
+        },
+    }
+
+
+def balanced(
+    name: str, app: str, *, port: int = 80, annotations: Mapping[str, str] | None = None, **spec: Any
+) -> Object:
+    """Build a service of type LoadBalancer in front of echo pods; keys of annotations are given without the prefix."""
+    written = {f"{BALANCER_PREFIX}{key}": value for key, value in (annotations or {}).items()}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, **({"annotations": written} if written else {})},
+        "spec": {
+            "type": "LoadBalancer",
+            "selector": {"app": app},
+            "ports": [{"name": "echo", "port": port, "targetPort": ECHO_PORT}],
+            **spec,
+        },
     }

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.cluster import driver, platform
+from tests.e2e.cluster.credentials import NAMESPACE
 from tests.e2e.cluster.errors import ClusterError
 from tests.e2e.objects import claim, pod
 from tests.e2e.world import World, attached_disks, csi_mounts
@@ -29,13 +30,13 @@ async def kill_in(world: World, node: str, pattern: str) -> int:
 
 async def leader(world: World, lease: str) -> str:
     """Give the pod that holds a sidecar's lease."""
-    found = await world.kube.get("lease", lease, "-n", driver.NAMESPACE)
+    found = await world.kube.get("lease", lease, "-n", NAMESPACE)
     return str(found["spec"]["holderIdentity"])
 
 
 async def controller_nodes(world: World) -> dict[str, str]:
     """Give the node of every controller pod."""
-    words = ("-n", driver.NAMESPACE, "-l", "app.kubernetes.io/component=controller")
+    words = ("-n", NAMESPACE, "-l", "app.kubernetes.io/component=controller")
     return {one["metadata"]["name"]: one["spec"]["nodeName"] for one in await world.kube.items("pods", *words)}
 
 
@@ -206,7 +207,7 @@ async def test_the_platform_is_away_for_a_while(world: World) -> None:
 
 
 async def _restarts(world: World) -> dict[str, int]:
-    pods = await world.kube.items("pods", "-n", driver.NAMESPACE, "-l", "app.kubernetes.io/name=thecloud-csi")
+    pods = await world.kube.items("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=thecloud-csi")
     return {
         f"{one['metadata']['name']}/{status['name']}": status["restartCount"]
         for one in pods

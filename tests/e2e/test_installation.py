@@ -11,8 +11,10 @@ from csi.driver import DRIVER_NAME, ZONE_KEY
 from devcloud import commands
 from tests.e2e.cluster import driver, inventory, platform
 from tests.e2e.cluster.assets import prepare
+from tests.e2e.cluster.credentials import CLUSTER_ID, NAMESPACE
 from tests.e2e.cluster.errors import ClusterError
 from tests.e2e.cluster.kubectl import Kubectl
+from tests.e2e.cluster.overlays import REPOSITORY
 from tests.e2e.cluster.site import Site
 from tests.e2e.objects import claim, pod
 from tests.e2e.world import World
@@ -37,7 +39,7 @@ async def test_kustomize_and_helm_give_the_same_and_leave_nothing(world: World) 
         await _is_as_it_was(world, before)
 
         await driver.install_prerequisites(site, assets)
-        await _helm("install", RELEASE, str(driver.REPOSITORY / "deploy/chart"), "--values", _values(site), site=site)
+        await _helm("install", RELEASE, str(REPOSITORY / "deploy/chart"), "--values", _values(site), site=site)
         await driver.ready(site)
         installed = await _live(kube, wanted)
         for key in wanted:
@@ -50,7 +52,7 @@ async def test_kustomize_and_helm_give_the_same_and_leave_nothing(world: World) 
         await world.delete("pvc", "data")
         await world.gone()
         await _helm("uninstall", RELEASE, "--wait", site=site)
-        await kube.run("delete", "namespace", driver.NAMESPACE, timeout_s=180)
+        await kube.run("delete", "namespace", NAMESPACE, timeout_s=180)
         await _is_as_it_was(world, before)
     finally:
         await driver.install(site, assets)
@@ -66,7 +68,7 @@ async def _live(kube: Kubectl, keys: list[OBJECT]) -> dict[OBJECT, Any]:
     """Read objects as they are in the cluster."""
     found = {}
     for kind, name in keys:
-        found[kind, name] = inventory.substance(await kube.get(kind, name, "-n", driver.NAMESPACE))
+        found[kind, name] = inventory.substance(await kube.get(kind, name, "-n", NAMESPACE))
     return found
 
 
@@ -99,7 +101,7 @@ async def _is_as_it_was(world: World, before: frozenset[str]) -> None:
 
 
 async def _helm(*words: str, site: Site) -> None:
-    argv = ("nsenter", f"--net={site.namespace}", "--", str(await obtain(HELM)), *words, "-n", driver.NAMESPACE)
+    argv = ("nsenter", f"--net={site.namespace}", "--", str(await obtain(HELM)), *words, "-n", NAMESPACE)
     environment = {**commands.ENVIRONMENT, "HOME": str(site.folder), "KUBECONFIG": str(site.kubeconfig)}
     done = await commands.run(argv, timeout_s=180, environment=environment)
     if done.exit_code != 0:
@@ -109,7 +111,7 @@ async def _helm(*words: str, site: Site) -> None:
 def _values(site: Site) -> str:
     file = site.folder / "values.json"
     values = {
-        "platform": {"url": site.inner_url, "clusterId": driver.CLUSTER_ID},
+        "platform": {"url": site.inner_url, "clusterId": CLUSTER_ID},
         "node": {"hostSys": False, "env": dict(driver.node_settings(site))},
     }
     file.write_text(json.dumps(values))

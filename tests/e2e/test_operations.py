@@ -7,11 +7,12 @@ import time
 import pytest
 
 from tests.e2e.cluster import driver
+from tests.e2e.cluster.credentials import NAMESPACE, SECRET
 from tests.e2e.objects import claim, deployment, pod
 from tests.e2e.world import World
 
 pytestmark = pytest.mark.disruptive
-SYSTEM = ("-n", driver.NAMESPACE)
+SYSTEM = ("-n", NAMESPACE)
 
 
 async def test_a_drained_node_keeps_nobody_waiting(world: World) -> None:
@@ -61,7 +62,7 @@ async def test_a_wrong_key_is_named_on_the_claim_and_a_new_one_needs_no_restart(
     try:
         await world.apply(claim("data"), pod("user", ["data"]))
         text = await world.event("PersistentVolumeClaim", "data", "ProvisioningFailed", "refuses the API key")
-        assert driver.SECRET in text
+        assert SECRET in text
         assert "not-the-key" not in text
     finally:
         await _set_key(world, world.site.api_key())
@@ -72,7 +73,7 @@ async def test_a_wrong_key_is_named_on_the_claim_and_a_new_one_needs_no_restart(
 async def _set_key(world: World, key: str) -> None:
     """Change the Secret, and wait until the kubelets have given it to the controllers."""
     encoded = base64.b64encode(key.encode()).decode()
-    await world.kube.run("patch", "secret", driver.SECRET, *SYSTEM, "-p", f'{{"data":{{"api-key":"{encoded}"}}}}')
+    await world.kube.run("patch", "secret", SECRET, *SYSTEM, "-p", f'{{"data":{{"api-key":"{encoded}"}}}}')
     words = (*SYSTEM, "-l", "app.kubernetes.io/component=controller")
     pods = [one["metadata"]["name"] for one in await world.kube.items("pods", *words)]
 

@@ -4,6 +4,7 @@ import pytest
 
 from csi.driver import DRIVER_NAME, ZONE_KEY
 from tests.e2e.cluster import driver, platform
+from tests.e2e.cluster.credentials import NAMESPACE
 from tests.e2e.objects import ANYWHERE, CLASS, claim, deployment, pod, storage_class
 from tests.e2e.world import World
 
@@ -49,7 +50,7 @@ async def test_every_node_tells_how_many_volumes_it_takes(world: World) -> None:
 
 
 async def test_the_scheduler_knows_what_storage_is_left(world: World) -> None:
-    capacities = await world.kube.items("csistoragecapacities", "-n", driver.NAMESPACE)
+    capacities = await world.kube.items("csistoragecapacities", "-n", NAMESPACE)
     mine = [one for one in capacities if one["storageClassName"] == CLASS]
     assert mine
     assert all(one.get("capacity", "0") != "0" for one in mine)

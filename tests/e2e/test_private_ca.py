@@ -13,6 +13,7 @@ import pytest
 
 from devcloud.nspawn.network import in_namespace
 from tests.e2e.cluster import driver
+from tests.e2e.cluster.credentials import NAMESPACE, SECRET
 from tests.e2e.cluster.platform import NETWORK
 from tests.e2e.cluster.site import Site
 from tests.e2e.objects import claim, pod
@@ -21,7 +22,7 @@ from tests.support.certificates import MISSING_OPENSSL, make_certificate
 
 pytestmark = [pytest.mark.disruptive, pytest.mark.skipif(bool(MISSING_OPENSSL), reason=MISSING_OPENSSL)]
 CONTROLLER = "deployment/thecloud-csi-controller"
-SYSTEM = ("-n", driver.NAMESPACE)
+SYSTEM = ("-n", NAMESPACE)
 GATEWAY = str(NETWORK[1])
 
 
@@ -38,7 +39,7 @@ async def test_an_untrusted_certificate_is_named_on_the_claim_and_its_authority_
             await world.apply(claim("data"), pod("user", ["data"]))
             text = await world.event("PersistentVolumeClaim", "data", "ProvisioningFailed", "is not trusted")
             assert "ca.crt" in text
-            assert driver.SECRET in text
+            assert SECRET in text
 
             authority = base64.b64encode((tmp_path / "ca.crt").read_bytes()).decode()
             await _patch_secret(world, f'"{authority}"')
@@ -56,7 +57,7 @@ async def test_an_untrusted_certificate_is_named_on_the_claim_and_its_authority_
 
 
 async def _patch_secret(world: World, authority: str) -> None:
-    await world.kube.run("patch", "secret", driver.SECRET, *SYSTEM, "-p", f'{{"data":{{"ca.crt":{authority}}}}}')
+    await world.kube.run("patch", "secret", SECRET, *SYSTEM, "-p", f'{{"data":{{"ca.crt":{authority}}}}}')
 
 
 @contextlib.asynccontextmanager

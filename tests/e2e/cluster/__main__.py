@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from devcloud.errors import CloudError
-from tests.e2e.cluster import bringup, driver
+from tests.e2e.cluster import bringup, driver, manager, own_images
 from tests.e2e.cluster import site as sites
 from tests.e2e.cluster.assets import prepare
+from tests.e2e.cluster.credentials import MANAGER_NAMESPACE, NAMESPACE
 from tests.e2e.cluster.errors import AssetError, ClusterError
 from tests.e2e.cluster.kubectl import Kubectl
 
@@ -22,15 +23,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--folder", type=Path, default=sites.default_folder(), help="of the cluster (default %(default)s)"
     )
     verbs = parser.add_subparsers(required=True)
-    making = verbs.add_parser("up", help="make a cluster, with the driver in it")
+    making = verbs.add_parser("up", help="make a cluster, with everything of ours in it")
     usual = bringup.Shape()
     making.add_argument("--workers", type=int, default=usual.workers)
     making.add_argument(
         "--max-volumes", type=int, default=usual.max_volumes, help="places for volumes of each instance"
     )
-    making.add_argument("--bare", action="store_true", help="without the driver")
+    making.add_argument("--bare", action="store_true", help="without anything of ours: its nodes stay uninitialised")
     making.set_defaults(work=up)
-    verbs.add_parser("driver", help="build the driver's images anew and install them").set_defaults(work=renew)
+    verbs.add_parser("driver", help="build the programs' images anew and install them").set_defaults(work=renew)
     verbs.add_parser("down", help="remove the cluster").set_defaults(work=down)
     verbs.add_parser("status", help="fail unless a cluster runs here").set_defaults(work=show)
     verbs.add_parser("kubectl", help="kubectl against the cluster, with all words that follow").set_defaults(work=ask)
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def up(options: argparse.Namespace) -> None:
-    """Make the cluster and, unless it is to be bare, install the driver."""
+    """Make the cluster and, unless it is to be bare, install the cloud controller manager and the driver."""
     assets = await prepare(report=_say)
     shape = bringup.Shape(workers=options.workers, max_volumes=options.max_volumes)
     async with asyncio.TaskGroup() as group:
@@ -57,20 +58,25 @@ async def up(options: argparse.Namespace) -> None:
         images = None if options.bare else group.create_task(_images())
     site = made.result()
     if images is not None:
-        await driver.load_images(site, images.result())
+        await own_images.load(site, images.result())
+        await manager.install(site)
+        _say("the cloud controller manager has initialised every node")
         await driver.install(site, assets)
         _say("the driver serves on every node")
     _say(f"kubectl: {Path(sys.executable).name} -m tests.e2e.cluster kubectl …, or\n  {' '.join(Kubectl(site).argv())}")
 
 
 async def renew(options: argparse.Namespace) -> None:
-    """Put the driver of this tree into the running cluster."""
+    """Put the programs of this tree into the running cluster."""
     site = sites.load(options.folder)
-    await driver.load_images(site, await _images())
+    await own_images.load(site, await _images())
+    await manager.install(site)
     await driver.install(site, await prepare())
     kube = Kubectl(site)
+    await kube.run("rollout", "restart", f"deployment/{manager.NAME}", "-n", MANAGER_NAMESPACE)
     for what in ("daemonset/thecloud-csi-node", "deployment/thecloud-csi-controller"):
-        await kube.run("rollout", "restart", what, "-n", driver.NAMESPACE)
+        await kube.run("rollout", "restart", what, "-n", NAMESPACE)
+    await manager.ready(site)
     await driver.ready(site)
 
 
@@ -93,7 +99,7 @@ async def ask(options: argparse.Namespace) -> None:
 async def _images() -> Sequence[Path]:
     folder = sites.default_folder().with_name(f"{sites.default_folder().name}-images")
     folder.mkdir(mode=0o700, exist_ok=True)
-    return await driver.build_images(folder)
+    return await own_images.build(folder)
 
 
 def _say(line: str) -> None:

@@ -24,6 +24,7 @@ _KUBEADM_S = 240.0
 _READY_S = 120.0
 _SOCKET_LOOKS = 150
 _CA_HASH = re.compile(r"sha256:[0-9a-f]{64}")
+_TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
 _TOKEN_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 Say = Callable[[str], None]
@@ -79,6 +80,25 @@ async def up(folder: Path, assets: Assets, shape: Shape, *, say: Say) -> Site:
     await Kubectl(site).wait("condition=Ready", *(f"node/{name}" for name in names), timeout_s=_READY_S)
     step("all nodes are Ready")
     return site
+
+
+async def join(site: Site, name: str, *, zone: str) -> None:
+    """Launch one more machine and let it join as a worker; it is Ready then. Raises ClusterError, TimeoutError.
+
+    Whoever asked for it takes it away again: `Site` does not know it. It has the images of Kubernetes, none of ours.
+    """
+    keys = await platform.call(site, "GET", "/ssh-keys")
+    await _machine(site, name, zone=zone, ssh_key_id=next(one["id"] for one in keys if one["name"] == platform.KEY))
+    control_plane = site.control_planes[0]
+    # It asks the API server alone; the output is a command line with a new token and the digest of the CA.
+    words = ("kubeadm", "token", "create", "--ttl", "15m", "--print-join-command")
+    said = await platform.run(site, control_plane, *words, timeout_s=_KUBEADM_S)
+    token, ca_hash = _TOKEN.search(said), _CA_HASH.search(said)
+    if token is None or ca_hash is None:
+        raise ClusterError(f"kubeadm on {control_plane} did not tell how to join")
+    plan = replace(_plan((await _member(site, control_plane)).address), token=token[0])
+    await _join(site, plan, await _member(site, name), ca_hash[0])
+    await Kubectl(site).wait("condition=Ready", f"node/{name}", timeout_s=_READY_S)
 
 
 async def down(folder: Path, *, say: Say) -> None:

@@ -19,8 +19,10 @@ PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "udev", "kmod", "procps"),
     *("iproute2", "iptables", "nftables", "conntrack", "socat", "ethtool", "iputils-ping", "curl", "ca-certificates"),
     *("runc", "openssh-server", "e2fsprogs", "xfsprogs", "mount", "util-linux", "jq", "less", "busybox"),
+    *("netcat-openbsd", "wget"),
 )
-"""`busybox` and not `busybox-static`: the shell of that one prefers its own commands to the programs in PATH."""
+"""`netcat-openbsd`, `wget`: the suite asks with options that busybox's do not know or die of. `busybox` and not
+`busybox-static`: its shell prefers its own commands to the programs in PATH."""
 HOST_PROGRAMS = {"debootstrap": "debootstrap", "unshare": "util-linux", "chroot": "coreutils"}
 _RECIPE = 1
 _DEBOOTSTRAP_S = 1800.0

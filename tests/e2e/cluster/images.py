@@ -39,15 +39,18 @@ _GROUPS = {"/etc/group": "root:x:0:\nnogroup:x:65534:\n"}
 class Image:
     """What an image is made of.
 
-    `programs`: path in the image → program of the table of binaries. `debian`: files of the Debian system, put at
-    their own paths with the libraries that they need. `debian_folders`: all files of a folder of it ("*" stands for the
-    name of the architecture). `busybox`: with a link in /bin for each of its commands that nothing else provides.
+    `programs`: path in the image → program of the table of binaries. `debian`: programs of the Debian system, put at
+    their own paths with the libraries that they need. `debian_folders`: all libraries of a folder of it ("*" stands for
+    the name of the architecture). `debian_data`: files of it that are no programs. `texts`: files with what is in them.
+    `busybox`: with a link in /bin for each of its commands that nothing else provides.
     """
 
     names: tuple[str, ...]
     programs: Mapping[str, str] = field(default_factory=dict)
     debian: tuple[str, ...] = ()
     debian_folders: tuple[str, ...] = ()
+    debian_data: tuple[str, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     busybox: bool = False
     entrypoint: tuple[str, ...] = ()
@@ -82,6 +85,9 @@ IMAGES = (
         programs={"/usr/local/bin/kube-proxy": "kube-proxy"},
         debian=("/usr/sbin/nft", "/usr/sbin/xtables-nft-multi", "/usr/sbin/conntrack"),
         debian_folders=("/usr/lib/*/xtables",),
+        # Without the names, nft lists "6" where kube-proxy wrote "tcp", and kube-proxy takes its own elements for old
+        # ones: the next full sync, such as after a change of the node's zone, deletes them all.
+        debian_data=("/etc/protocols",),
         links={f"/usr/sbin/{name}": "xtables-nft-multi" for name in _IPTABLES},
         command=("kube-proxy",),
     ),
@@ -100,11 +106,15 @@ IMAGES = (
     *(_sidecar(name) for name in ("csi-provisioner", "csi-attacher", "csi-resizer", "csi-snapshotter")),
     _sidecar("snapshot-controller"),
     Image(names=(TOOLS_IMAGE,), busybox=True, command=("sh",)),
-    # The suite enters a node's namespaces with the nsenter of util-linux; busybox's knows too few options.
+    # The suite enters a node's namespaces with the nsenter of util-linux and asks with the nc of OpenBSD and GNU wget;
+    # those of busybox know too few options, and its wget dies of -T.
     Image(
         names=(f"{E2E}/agnhost:2.63.0",),
         programs={"/agnhost": "agnhost"},
-        debian=("/usr/bin/nsenter",),
+        debian=("/usr/bin/nsenter", "/usr/bin/curl", "/usr/bin/wget", "/usr/bin/nc.openbsd"),
+        links={"/usr/bin/nc": "nc.openbsd"},
+        # Who is refused is to know it at once, as with the wget of the published image.
+        texts={"/etc/wgetrc": "tries = 1\n"},
         busybox=True,
         entrypoint=("/agnhost",),
         command=("pause",),
@@ -177,10 +187,10 @@ async def _busybox_commands(debian: Path) -> list[str]:
 async def _entries(image: Image, *, debian: Path, binaries: Mapping[str, Path], applets: list[str]) -> dict[str, Entry]:
     entries = {path: Entry(source=binaries[program]) for path, program in image.programs.items()}
     entries |= {path: Entry(link=target) for path, target in image.links.items()}
-    entries |= {path: Entry(text=text, mode=0o644) for path, text in {**_USERS, **_GROUPS}.items()}
+    entries |= {path: Entry(text=text, mode=0o644) for path, text in {**_USERS, **_GROUPS, **image.texts}.items()}
     folders = (path for pattern in image.debian_folders for path in _files_of(debian, pattern))
     files = [*image.debian, *folders, *([_BUSYBOX] if image.busybox else [])]
-    entries |= {path: _copied(debian, path) for path in files}
+    entries |= {path: _copied(debian, path) for path in (*files, *image.debian_data)}
     if files:
         needed = await libraries(debian, (path for path in files if entries[path].link is None))
         entries |= {path: Entry(source=inside(debian, path)) for path in needed}

@@ -9,6 +9,8 @@ _MOVING = frozenset(
     {
         *("pods", "events", "events.events.k8s.io", "leases.coordination.k8s.io"),
         *("endpoints", "endpointslices.discovery.k8s.io", "componentstatuses"),
+        # One for each version of what somebody put there.
+        *("replicasets.apps", "controllerrevisions.apps"),
     }
 )
 """Resources that a cluster makes and drops by itself."""

@@ -102,7 +102,10 @@ def _registration(member: Member) -> dict[str, object]:
         "imagePullPolicy": "Never",
         # These hosts may have cgroup v1, which the kubelet runs on when it is told to.
         "ignorePreflightErrors": ["SystemVerification"],
-        "kubeletExtraArgs": [{"name": "node-ip", "value": member.address}],
+        "kubeletExtraArgs": [
+            {"name": "node-ip", "value": member.address},
+            {"name": "cloud-provider", "value": "external"},
+        ],
     }
 
 

@@ -23,6 +23,9 @@ POD_NETWORK = IPv4Network("192.168.0.0/16")
 IMAGE = "kubernetes"
 ZONES = ("zone-1", "zone-2")
 INSTANCE_TYPE = "standard-4"
+REGION = "region-1"
+KEY = "cluster"
+"""Name of the SSH key that every machine is launched with."""
 _START_S = 30.0
 _CALL_S = 60.0
 _BOOT_S = 90.0
@@ -38,7 +41,7 @@ def start(folder: Path, machine_image: Path, *, max_volumes: int) -> int:
         *(sys.executable, "-m", "devcloud.app", "serve", "--backend", "nspawn", "--listen", "127.0.0.1:0"),
         *("--data-dir", str(folder / "cloud"), "--machine-image", f"{IMAGE}={machine_image}"),
         *("--network", str(NETWORK), "--pod-network", str(POD_NETWORK), "--no-fsync", "--rate-limit", "0"),
-        *("--max-volumes", str(max_volumes)),
+        *("--max-volumes", str(max_volumes), "--region", REGION),
         *(word for zone in ZONES for word in ("--zone", zone)),
         *("--quota-instances", _PLENTY, "--quota-vcpus", _PLENTY, "--quota-memory-gb", _PLENTY),
     )
@@ -66,7 +69,7 @@ async def addresses(folder: Path, pid: int) -> tuple[str, str]:
             await asyncio.sleep(_LOOK_S)
 
 
-async def call(site: Site, method: str, path: str, **body: Any) -> Any:
+async def call(site: Site, method: str, path: str, /, **body: Any) -> Any:
     """Ask the platform as its user; gives `data` of the answer. Raises ClusterError for an error status."""
     headers = {"X-API-Key": site.api_key()}
     async with httpx.AsyncClient(base_url=site.devcloud_url, headers=headers, timeout=_CALL_S) as client:
@@ -79,10 +82,10 @@ async def call(site: Site, method: str, path: str, **body: Any) -> Any:
 async def register_key(site: Site) -> str:
     """Make an SSH key for the machines and give the platform's id of it."""
     await commands.check(
-        ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "cluster", "-f", str(site.ssh_key)), timeout_s=_CALL_S
+        ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", KEY, "-f", str(site.ssh_key)), timeout_s=_CALL_S
     )
     public = site.ssh_key.with_suffix(".pub").read_text().strip()
-    return str((await call(site, "POST", "/ssh-keys", name="cluster", public_key=public))["id"])
+    return str((await call(site, "POST", "/ssh-keys", name=KEY, public_key=public))["id"])
 
 
 async def launch(site: Site, name: str, *, zone: str, ssh_key_id: str) -> None:
@@ -147,6 +150,16 @@ def _is_platform(pid: int, folder: Path) -> bool:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         return b"devcloud.app" in words and str(folder / "cloud").encode() in words
     return False
+
+
+@contextlib.asynccontextmanager
+async def faulty(site: Site, kind: str, *, method: str = "*", route: str = "*") -> AsyncIterator[None]:
+    """Let every call of a route end with a fault of this kind (`devcloud.faults.Kind`); all faults go in the end."""
+    await call(site, "POST", "/_devcloud/faults", kind=kind, method=method, route=route, count=0)
+    try:
+        yield
+    finally:
+        await call(site, "DELETE", "/_devcloud/faults")
 
 
 @contextlib.asynccontextmanager

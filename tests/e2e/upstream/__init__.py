@@ -1,1 +1,1 @@
-"""The storage suite that Kubernetes itself ships (External.Storage of e2e.test), against our driver."""
+"""The suite that Kubernetes itself ships (e2e.test): storage against our driver, load balancers against our manager."""

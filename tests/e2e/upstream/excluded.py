@@ -52,6 +52,19 @@ EXCLUDED = (
     ),
 )
 
+BALANCERS = (
+    Excluded(
+        "should be able to create LoadBalancer Service without NodePort",
+        "load balancers of the platform send to node ports; a service without them is refused, and an event says so",
+    ),
+)
+"""Of the specs of load balancers."""
+KEEPS_NO_CLIENT = Excluded(
+    "with Local traffic policy|externalTrafficPolicy=Local|ExternalTrafficPolicy: Local",
+    "the kernel of this machine cannot match sockets (xt_socket), so that the platform keeps no client's address and "
+    "services with externalTrafficPolicy Local are refused",
+)
+
 
 def excluded(fs_type: str, *, has_resource: bool) -> Iterator[Excluded]:
     """Give what is left away with this default file system on this machine."""

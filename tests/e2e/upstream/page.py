@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.e2e.upstream import driver_file
-from tests.e2e.upstream.excluded import excluded
+from tests.e2e.upstream.excluded import Excluded, excluded
 from tests.e2e.upstream.results import Outcome, Spec
 
 _HEAD = """# Conformance
@@ -13,6 +13,9 @@ _HEAD = """# Conformance
 The storage suite of Kubernetes (`e2e.test`, focus `External.Storage`) against this driver, in a cluster of kubeadm on
 devcloud's machines. Written by `make e2e-upstream-full`; do not edit.
 """
+
+
+BALANCERS_HEADING = "\n## Load balancers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,18 @@ def page(found: Mapping[str, Results], *, versions: str, has_resource: bool) -> 
         if chosen:
             lines += ["", f"## {title}", "", "| File system | Spec | Reason |", "|---|---|---|"]
             lines += [f"| {fs} | {_cell(spec.name)} | {_cell(spec.reason)} |" for fs, spec in sorted(chosen, key=_key)]
+    return "\n".join(lines) + "\n"
+
+
+def balancer_section(specs: Mapping[str, Spec], left_away: Sequence[Excluded]) -> str:
+    """Give the part of the page about load balancers."""
+    counts = ", ".join(
+        f"{sum(one.outcome is outcome for one in specs.values())} {outcome.value}" for outcome in Outcome
+    )
+    lines = [BALANCERS_HEADING, "", f"Specs of `LoadBalancers`, asked from outside of the cluster: {counts}.", ""]
+    lines += ["| Spec | Outcome | Reason |", "|---|---|---|"]
+    lines += [f"| {_cell(one.name)} | {one.outcome.value} | {_cell(one.reason)} |" for one in specs.values()]
+    lines += [f"| `{_cell(one.pattern)}` | left away | {_cell(one.reason)} |" for one in left_away]
     return "\n".join(lines) + "\n"
 
 
