@@ -44,6 +44,11 @@ class LifecycleSettings:
     uninitialized_over_s: float = 300.0
     """Least time of the proof for a node that was never initialised: its instance may not be visible everywhere yet."""
     limit: Limit = field(default_factory=Limit)
+    detach_s: float = 60.0
+    """How long the Node of an instance that is gone stays for Kubernetes to detach its volumes.
+
+    With the Node gone, Kubernetes waits six minutes before it attaches them elsewhere.
+    """
     shutdown: ShutdownSettings = field(default_factory=ShutdownSettings)
 
 
@@ -93,6 +98,8 @@ class LifecycleController:
         self._bell = asyncio.Event()
         self._series: dict[str, Series] = {}
         """By the node's uid: what proves that its instance is gone."""
+        self._detaching_since: dict[str, float] = {}
+        """By the node's uid: since when its volumes are waited for."""
         self._deleted_at: deque[float] = deque()
         self._suspended_since: float | None = None
         self._is_told = False
@@ -128,6 +135,7 @@ class LifecycleController:
         unready = [case for case in cases if case.node.ready != "True"]
         watched = {case.uid for case in unready}
         self._series = {uid: series for uid, series in self._series.items() if uid in watched}
+        self._detaching_since = {uid: at for uid, at in self._detaching_since.items() if uid in watched}
         if not unready:
             self._resume()
             return self._settings.steady_s
@@ -228,7 +236,7 @@ class LifecycleController:
     async def _delete(self, case: _Case) -> None:
         name = case.node.metadata.name
         current = self._nodes.get(name)
-        if current is None or not _is_still(current, case):
+        if current is None or not _is_still(current, case) or not await self._is_detached(current, case):
             return
         series = self._series.pop(case.uid)
         text = (
@@ -246,6 +254,16 @@ class LifecycleController:
         self._metrics.node_written("delete")
         if not _is_expected(case.node):
             self._deleted_at.append(self._clock())
+
+    async def _is_detached(self, node: Node, case: _Case) -> bool:
+        """Say whether nothing is attached to the node any more, or was waited for long enough; see to it."""
+        if not node.status.volumes_attached:
+            return True
+        since = self._detaching_since.setdefault(case.uid, self._clock())
+        if self._clock() - since >= self._settings.detach_s:
+            return True
+        await self._shutdown.take_out(node, case.instance_id, "does not exist any more")
+        return False
 
     def _recent(self) -> int:
         now, window_s = self._clock(), self._settings.limit.window_s

@@ -99,7 +99,7 @@ class Shutdown:
             series = self._stopped.get(node.metadata.uid)
             is_enough = series is not None and self._is_long(series)
             if is_enough and not _has_out_of_service(node) and await self._is_stopped(instance.id):
-                await self._take_out(node, instance)
+                await self.take_out(node, instance.id, "is stopped")
 
     def _note(self, node: Node, instance: Instance) -> None:
         uid, is_stopped = node.metadata.uid, instance.state is InstanceState.STOPPED
@@ -121,16 +121,18 @@ class Shutdown:
             return False
         return found is not None and found.state is InstanceState.STOPPED
 
-    async def _take_out(self, node: Node, instance: Instance) -> None:
+    async def take_out(self, node: Node, instance_id: str, why: str) -> None:
+        """Let Kubernetes remove a node's pods and detach its volumes at once; its instance runs no more, and `why`."""
+
         def change(current: Node) -> Body | None:
             if current.ready == "True" or _has_out_of_service(current):
                 return None
-            mark = patch.metadata(annotations={OUT_OF_SERVICE_ANNOTATION: instance.id})
+            mark = patch.metadata(annotations={OUT_OF_SERVICE_ANNOTATION: instance_id})
             return patch.merged(mark, patch.taints((*current.taints, _OUT_OF_SERVICE)))
 
         if await self._write(node, change, "out-of-service"):
             text = (
-                f"Instance {instance.id} is stopped; pods are removed by force and volumes detached "
+                f"Instance {instance_id} {why}; pods are removed by force and volumes detached "
                 f"(taint {OUT_OF_SERVICE_TAINT})"
             )
             self._events.warning(node, "NodeOutOfService", text)

@@ -108,11 +108,18 @@ class Condition(Part, frozen=True, kw_only=True):
     observed_generation: int = 0
 
 
+class AttachedVolume(Part, frozen=True, kw_only=True):
+    """A volume that Kubernetes has attached to a node."""
+
+    name: str
+
+
 class NodeStatus(Part, frozen=True, kw_only=True):
     """`status` of a Node."""
 
     addresses: tuple[NodeAddress, ...] | None = None
     conditions: tuple[Condition, ...] | None = None
+    volumes_attached: tuple[AttachedVolume, ...] | None = None
 
 
 class Node(Object, frozen=True, kw_only=True):

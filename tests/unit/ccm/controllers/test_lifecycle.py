@@ -7,7 +7,14 @@ import pytest
 from ccm.controllers.absence import Proof
 from ccm.controllers.shutdown import ShutdownSettings
 from ccm.model import InstanceState
-from ccm.names import CONFIRM_GONE_ANNOTATION, GOING_TAINT, KEEP_NODE_ANNOTATION, SHUTDOWN_TAINT, UNINITIALIZED_TAINT
+from ccm.names import (
+    CONFIRM_GONE_ANNOTATION,
+    GOING_TAINT,
+    KEEP_NODE_ANNOTATION,
+    OUT_OF_SERVICE_TAINT,
+    SHUTDOWN_TAINT,
+    UNINITIALIZED_TAINT,
+)
 from tests.support.fake_cloud import server_error
 from tests.unit.ccm.controllers.lifecycle_rig import controller, look
 from tests.unit.ccm.controllers.rig import Rig, iid, instance, wire_node
@@ -249,3 +256,45 @@ async def test_nothing_wrong_costs_nothing(rig: Rig) -> None:
     watcher = controller(rig)
     assert await watcher.tick() == 60.0
     assert (rig.cloud.calls, rig.writes) == ([], [])
+
+
+# Volumes of what is gone
+
+
+def with_volume(rig: Rig, number: int) -> None:
+    wire = wire_node(number, ready="Unknown")
+    wire["status"]["volumesAttached"] = [{"name": "kubernetes.io/csi/csi.thecloud.io^1", "devicePath": ""}]
+    rig.put(wire)
+
+
+async def test_volumes_of_a_gone_instance_are_detached_before_its_node_goes(rig: Rig) -> None:
+    crowd(rig, 1, 2, 3)
+    with_volume(rig, 9)
+    watcher = controller(rig)
+    await look(rig, watcher, 4)
+    assert (rig.names(), rig.taints(9)) == ({"n1", "n2", "n3", "n9"}, [OUT_OF_SERVICE_TAINT])
+    assert rig.events.reasons("n9") == ["NodeOutOfService"]
+    wire = rig.wire(9)
+    assert wire is not None
+    del wire["status"]["volumesAttached"]
+    rig.put(wire)
+    await look(rig, watcher, 1)
+    assert rig.names() == {"n1", "n2", "n3"}
+    assert rig.metrics.written == ["out-of-service", "delete"]
+
+
+async def test_a_volume_that_stays_attached_keeps_no_node_for_long(rig: Rig) -> None:
+    crowd(rig, 1, 2, 3)
+    with_volume(rig, 9)
+    await look(rig, controller(rig), 12)
+    assert rig.names() == {"n1", "n2", "n3"}
+
+
+async def test_a_node_that_comes_back_meanwhile_is_in_service_again(rig: Rig) -> None:
+    crowd(rig, 1, 2, 3)
+    with_volume(rig, 9)
+    watcher = controller(rig)
+    await look(rig, watcher, 4)
+    rig.set_ready(9, "True")
+    await look(rig, watcher, 4)
+    assert (rig.names(), rig.taints(9)) == ({"n1", "n2", "n3", "n9"}, [])
