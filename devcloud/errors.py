@@ -175,6 +175,10 @@ class BareBodyError(BodyError):
     """A body that does not fit, at a route of the published platform that answers with a text instead of an object."""
 
 
+class BareIdError(InvalidError):
+    """An id that is none, at a route of the published platform that answers with a text instead of an object."""
+
+
 class TargetError(InvalidError):
     """An instance cannot be a target of the load balancer: there is none, or it lies in another network."""
 

@@ -1,4 +1,4 @@
-"""The rows of networks: VPCs, load balancers with what they are made of, elastic IPs, certificates.
+"""The rows of networks: VPCs, load balancers with what they are made of, elastic IPs, security groups, certificates.
 
 Belongs here: shapes with their limits. Does not: rules across them. The structs of a listener and below are the wire's
 as well (`docs/platform-network.md`).
@@ -181,6 +181,37 @@ class ElasticIp(Row, frozen=True, kw_only=True):
     updated_at: str = msgspec.field(default_factory=now)
 
 
+class SecurityGroup(Row, frozen=True, kw_only=True):
+    """A set of rules that instances can have."""
+
+    user_id: str
+    tenant_id: str
+    vpc_id: str
+    name: str
+    description: str = ""
+
+
+class SecurityRule(Row, frozen=True, kw_only=True):
+    """What a security group lets through."""
+
+    group_id: str
+    direction: str
+    protocol: str
+    port_min: int = 0
+    port_max: int = 0
+    cidr: str = ""
+    priority: int = 0
+    in_force: bool = True
+    """Whether the network was told of it, which the strict tier puts off (platform contract 8); shown to nobody."""
+
+
+class GroupMember(Row, frozen=True, kw_only=True):
+    """An instance that has a security group."""
+
+    group_id: str
+    instance_id: str
+
+
 class Certificate(Row, frozen=True, kw_only=True):
     """A certificate with its private key, which no answer shows."""
 
@@ -201,4 +232,7 @@ VPCS = Table("vpcs", Vpc)
 BALANCERS = Table("balancers", Balancer)
 STRICT_TARGETS = Table("balancer_targets", StrictTarget)
 ELASTIC_IPS = Table("elastic_ips", ElasticIp)
+SECURITY_GROUPS = Table("security_groups", SecurityGroup)
+SECURITY_RULES = Table("security_rules", SecurityRule)
+GROUP_MEMBERS = Table("security_group_members", GroupMember)
 CERTIFICATES = Table("certificates", Certificate)

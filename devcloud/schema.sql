@@ -94,6 +94,24 @@ CREATE TABLE elastic_ips (
     idem_hash TEXT NOT NULL, updated_at TEXT NOT NULL
 );
 CREATE UNIQUE INDEX elastic_ips_by_key ON elastic_ips (tenant_id, idem_key) WHERE idem_key IS NOT NULL;
+CREATE TABLE security_groups (
+    id TEXT PRIMARY KEY, created_at TEXT NOT NULL, user_id TEXT NOT NULL, tenant_id TEXT NOT NULL,
+    vpc_id TEXT NOT NULL REFERENCES vpcs (id) ON DELETE CASCADE, name TEXT NOT NULL, description TEXT NOT NULL,
+    UNIQUE (vpc_id, name)
+);
+CREATE TABLE security_rules (
+    id TEXT PRIMARY KEY, created_at TEXT NOT NULL,
+    group_id TEXT NOT NULL REFERENCES security_groups (id) ON DELETE CASCADE,
+    direction TEXT NOT NULL CHECK (direction IN ('ingress', 'egress')),
+    protocol TEXT NOT NULL CHECK (LENGTH(protocol) <= 10), port_min INTEGER NOT NULL, port_max INTEGER NOT NULL,
+    cidr TEXT NOT NULL CHECK (LENGTH(cidr) <= 18), priority INTEGER NOT NULL, in_force INTEGER NOT NULL
+);
+CREATE INDEX security_rules_by_group ON security_rules (group_id);
+CREATE TABLE security_group_members (
+    id TEXT PRIMARY KEY, created_at TEXT NOT NULL,
+    group_id TEXT NOT NULL REFERENCES security_groups (id) ON DELETE CASCADE,
+    instance_id TEXT NOT NULL REFERENCES instances (id) ON DELETE CASCADE, UNIQUE (group_id, instance_id)
+);
 CREATE TABLE certificates (
     id TEXT PRIMARY KEY, created_at TEXT NOT NULL, user_id TEXT NOT NULL, tenant_id TEXT NOT NULL, name TEXT NOT NULL,
     certificate_pem TEXT NOT NULL, private_key_pem TEXT NOT NULL, fingerprint_sha256 TEXT NOT NULL,

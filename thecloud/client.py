@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from thecloud.api_keys import ApiKeys
 from thecloud.budget import Budget, BudgetedExchange
 from thecloud.call import Exchange
 from thecloud.capabilities import Discovery, Features, check_platform
@@ -25,8 +26,10 @@ from thecloud.launches import Launches
 from thecloud.loadbalancers import LoadBalancers
 from thecloud.port_balancers import PortBalancers
 from thecloud.retry import RetryingExchange
+from thecloud.security_groups import SecurityGroups
 from thecloud.settings import PlatformSettings
 from thecloud.snapshots import Snapshots
+from thecloud.ssh_keys import SshKeys
 from thecloud.transport import HttpExchange, Observer, TransportBase, ignore, open_http
 from thecloud.volumes import Volumes
 from thecloud.vpcs import Vpcs
@@ -79,6 +82,9 @@ class Client:
         self.certificates = Certificates(self._exchange, features, listing_window_s=window_s)
         self.vpcs = Vpcs(self._exchange, features, listing_window_s=window_s)
         self.elastic_ips = ElasticIps(self._exchange, features, listing_window_s=window_s)
+        self.security_groups = SecurityGroups(self._exchange, features, listing_window_s=window_s)
+        self.ssh_keys = SshKeys(self._exchange, features, listing_window_s=window_s)
+        self.api_keys = ApiKeys(self._exchange, features, listing_window_s=window_s)
 
     async def features(self, deadline: float) -> Features:
         """Give what the platform offers: known from earlier, or asked now; raises PlatformError."""
@@ -92,7 +98,8 @@ class Client:
         """End shared reads and close the connections."""
         storage = (self.volumes, self.snapshots, self.groups, self.instances, self.capacity)
         network = (self.load_balancers, self.port_balancers, self.certificates, self.vpcs, self.elastic_ips)
-        for resource in (*storage, *network):
+        access = (self.security_groups, self.ssh_keys, self.api_keys)
+        for resource in (*storage, *network, *access):
             await resource.aclose()
         await self._discovery.aclose()
         await self._http.aclose()

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     Targets = tuple["Target", ...]
     Groups = tuple["TargetGroup", ...]
     Addresses = tuple["LoadBalancerAddress", ...]
+    Rules = tuple["SecurityRule", ...]
 else:
     Tags = Mapping[str, str] | None
     Texts = tuple[str, ...] | None
@@ -69,6 +70,7 @@ else:
     Targets = tuple["Target", ...] | None
     Groups = tuple["TargetGroup", ...] | None
     Addresses = tuple["LoadBalancerAddress", ...] | None
+    Rules = tuple["SecurityRule", ...] | None
 
 
 class Listener(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -206,6 +208,7 @@ class Vpc(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     name: str
+    tenant_id: str | None = None
     cidr_block: str = ""
     status: str = ""
     created_at: datetime | None = None
@@ -232,3 +235,34 @@ class ElasticIp(msgspec.Struct, frozen=True, kw_only=True):
         drop_empty(self, "instance_id", "lb_id", "name")
         drop_zero_time(self)
         fill(self, "tags", {})
+
+
+class SecurityRule(msgspec.Struct, frozen=True, kw_only=True):
+    """What a security group lets through; both ports are 0 where the protocol has none."""
+
+    id: str
+    direction: str
+    """`ingress` or `egress`."""
+    protocol: str
+    cidr: str
+    port_min: int = 0
+    port_max: int = 0
+    priority: int = 0
+
+
+class SecurityGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """A set of rules that instances can have (platform contract 8)."""
+
+    id: str
+    name: str
+    vpc_id: str
+    description: str = ""
+    rules: Rules = ()
+    """Listings of the strict tier show none."""
+    instance_ids: tuple[str, ...] | None = None
+    """Who has it; None where the platform does not tell."""
+    created_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        drop_zero_time(self)
+        fill(self, "rules", ())

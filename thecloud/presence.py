@@ -11,7 +11,8 @@ class Gone:
     """The platform says definitely that there is no such object."""
 
     resource: str
-    """`volume`, `snapshot`, `snapshot_group`, `instance`, `load_balancer`, `certificate`, `vpc` or `elastic_ip`."""
+    """`volume`, `snapshot`, `snapshot_group`, `instance`, `load_balancer`, `certificate`, `vpc`, `elastic_ip`,
+    `security_group` or `ssh_key`."""
     object_id: str
 
 

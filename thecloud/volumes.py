@@ -9,7 +9,7 @@ from typing import Any
 
 from thecloud.call import Call, Exchange, Lane, Repeat, decoder_of, read_done, read_object
 from thecloud.presence import Gone
-from thecloud.resource import FeaturesSource, Resource, body_of, key_header, loop_time
+from thecloud.resource import FeaturesSource, Resource, body_of, key_header, loop_time, tag_param
 from thecloud.wire import AttachResult, Volume
 
 _SERIAL_DIGITS = 20
@@ -115,9 +115,14 @@ class Volumes(Resource[Volume]):
         found = await self.listed((("name", name),), deadline=deadline, lane=lane)
         return tuple(volume for volume in found if volume.name == name)
 
-    async def list(self, *, deadline: float, lane: Lane = Lane.READ) -> tuple[Volume, ...]:
-        """Give all volumes of the tenant; as fresh as the question, newest first."""
-        return await self.listed((), deadline=deadline, lane=lane)
+    async def list(
+        self, *, deadline: float, tag: tuple[str, str] | None = None, lane: Lane = Lane.READ
+    ) -> tuple[Volume, ...]:
+        """Give all volumes of the tenant, or those with a tag; as fresh as the question, newest first.
+
+        It may hold more than what was asked for: others may share the listing, and the strict tier has no tags.
+        """
+        return await self.listed(() if tag is None else (tag_param(tag),), deadline=deadline, lane=lane)
 
     async def delete(self, volume_id: str, *, deadline: float, guard_tag: tuple[str, str] | None = None) -> None:
         """Delete the volume; with `guard_tag` only if it carries that tag (GuardMismatch otherwise).

@@ -78,7 +78,8 @@ async def create_key(call: Call, body: requests.KeyRequest) -> Reply:
 
 async def list_keys(call: Call, _: None) -> Reply:
     """GET /auth/keys."""
-    rows = await call.cloud.store.read(lambda db: API_KEYS.all(db, "user_id = ?", call.actor.user_id))
+    user_id, copy = call.actor.user_id, call.scope.copy
+    rows = await call.cloud.store.read(lambda db: API_KEYS.all(db, "user_id = ?", user_id), copy=copy)
     return Reply([views.view_key(row) for row in rows])
 
 

@@ -36,6 +36,7 @@ FEATURES = (
     "lb.tags",
     "lb.certificates",
     "address.tags",
+    "security-group.details",
     "instance.region",
     "instance.public-address",
     "list.etag",

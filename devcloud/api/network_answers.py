@@ -111,6 +111,40 @@ class ElasticIpViewExtended(ElasticIpView, frozen=True, kw_only=True):
     lb_id: str | UnsetType = UNSET
 
 
+class RuleView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A rule of a security group."""
+
+    id: str
+    group_id: str
+    direction: str
+    protocol: str
+    port_min: int = 0
+    port_max: int = 0
+    cidr: str
+    priority: int
+    created_at: str
+
+
+class SecurityGroupView(msgspec.Struct, frozen=True, kw_only=True):
+    """A security group; a list of the published platform does not show its rules."""
+
+    id: str
+    user_id: str
+    tenant_id: str
+    vpc_id: str
+    name: str
+    description: str
+    arn: str
+    rules: list[RuleView] | UnsetType = UNSET
+    created_at: str
+
+
+class SecurityGroupViewExtended(SecurityGroupView, frozen=True, kw_only=True):
+    """A security group with those who have it."""
+
+    instance_ids: list[str]
+
+
 class CertificateView(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate; its private key is never given out."""
 

@@ -1,6 +1,18 @@
-"""The routes of networks: VPCs, load balancers, elastic IPs, certificates; `routes.py` puts all together."""
+"""The routes of networks: VPCs, load balancers, elastic IPs, security groups, certificates.
 
-from devcloud.api import answers, balancers, certificates, elastic_ips, network_answers, requests, vpcs
+`routes.py` puts all routes together.
+"""
+
+from devcloud.api import (
+    answers,
+    balancers,
+    certificates,
+    elastic_ips,
+    network_answers,
+    requests,
+    security_groups,
+    vpcs,
+)
 from devcloud.api.call import Access, Route
 from devcloud.errors import BareBodyError, MalformedKeyError
 
@@ -211,6 +223,89 @@ ELASTIC_IPS = (
         network_answers.ElasticIpView,
         extended_answer=network_answers.ElasticIpViewExtended,
         permission="eip:associate",
+    ),
+)
+
+SECURITY_GROUPS = (
+    Route(
+        "POST",
+        "/security-groups",
+        security_groups.create,
+        "Make a security group.",
+        network_answers.SecurityGroupView,
+        requests.CreateSecurityGroup,
+        extended_answer=network_answers.SecurityGroupViewExtended,
+        body_error=BareBodyError,
+        permission="sg:create",
+        status=201,
+    ),
+    Route(
+        "GET",
+        "/security-groups",
+        security_groups.list_all,
+        "List the security groups of a VPC.",
+        list[network_answers.SecurityGroupView],
+        extended_answer=list[network_answers.SecurityGroupViewExtended],
+        permission="sg:read",
+        query=("vpc_id",),
+    ),
+    Route(
+        "GET",
+        "/security-groups/{ref}",
+        security_groups.get,
+        "Give a security group with its rules.",
+        network_answers.SecurityGroupView,
+        extended_answer=network_answers.SecurityGroupViewExtended,
+        permission="sg:read",
+        query=("vpc_id",),
+    ),
+    Route(
+        "DELETE",
+        "/security-groups/{id}",
+        security_groups.delete,
+        "Delete a security group; who has it has it no more.",
+        permission="sg:delete",
+        status=204,
+    ),
+    Route(
+        "POST",
+        "/security-groups/{id}/rules",
+        security_groups.add_rule,
+        "Add a rule.",
+        network_answers.RuleView,
+        requests.AddRule,
+        extended_body=requests.AddRuleExtended,
+        body_error=BareBodyError,
+        permission="sg:update",
+        status=201,
+    ),
+    Route(
+        "DELETE",
+        "/security-groups/rules/{id}",
+        security_groups.remove_rule,
+        "Take a rule away.",
+        permission="sg:update",
+        status=204,
+    ),
+    Route(
+        "POST",
+        "/security-groups/attach",
+        security_groups.attach,
+        "Let an instance have a security group.",
+        answers.Message,
+        requests.GroupOfInstance,
+        body_error=BareBodyError,
+        permission="sg:update",
+    ),
+    Route(
+        "POST",
+        "/security-groups/detach",
+        security_groups.detach,
+        "Take a security group from an instance.",
+        answers.Message,
+        requests.GroupOfInstance,
+        body_error=BareBodyError,
+        permission="sg:update",
     ),
 )
 

@@ -9,8 +9,18 @@ from msgspec import UNSET
 from devcloud.api import network_answers as answers
 from devcloud.balancing.path import UNKNOWN
 from devcloud.cloud import Cloud, Scope
-from devcloud.network_rows import ELASTIC_IPS, Balancer, Certificate, ElasticIp, Group, StrictTarget, Vpc
+from devcloud.network_rows import (
+    ELASTIC_IPS,
+    Balancer,
+    Certificate,
+    ElasticIp,
+    Group,
+    SecurityRule,
+    StrictTarget,
+    Vpc,
+)
 from devcloud.rows import INSTANCES, ZERO_UUID, Instance
+from devcloud.security_groups import Whole
 
 
 def view_vpc(row: Vpc, *, is_new: bool = False) -> answers.VpcView:
@@ -92,6 +102,40 @@ def view_elastic_ip(cloud: Cloud, row: ElasticIp) -> answers.ElasticIpView:
     if cloud.is_strict:
         return answers.ElasticIpView(**plain)
     return answers.ElasticIpViewExtended(**plain, name=row.name, tags=row.tags, family="ipv4", lb_id=row.lb_id or UNSET)
+
+
+def view_rule(row: SecurityRule) -> answers.RuleView:
+    """Give a rule of a security group; ports that say nothing are left out."""
+    return answers.RuleView(
+        id=row.id,
+        group_id=row.group_id,
+        direction=row.direction,
+        protocol=row.protocol,
+        port_min=row.port_min,
+        port_max=row.port_max,
+        cidr=row.cidr,
+        priority=row.priority,
+        created_at=row.created_at,
+    )
+
+
+def view_security_group(cloud: Cloud, found: Whole, *, in_list: bool = False) -> answers.SecurityGroupView:
+    """Give a security group; the strict tier shows no rules in lists, and none as if there were no such field."""
+    row = found.row
+    rules = [view_rule(rule) for rule in found.rules]
+    shown: dict[str, Any] = {
+        "id": row.id,
+        "user_id": row.user_id,
+        "tenant_id": row.tenant_id,
+        "vpc_id": row.vpc_id,
+        "name": row.name,
+        "description": row.description,
+        "arn": f"arn:thecloud:vpc:local:{row.user_id}:security-group/{row.id}",
+        "created_at": row.created_at,
+    }
+    if cloud.is_strict:
+        return answers.SecurityGroupView(**shown, rules=UNSET if in_list or not rules else rules)
+    return answers.SecurityGroupViewExtended(**shown, rules=rules, instance_ids=list(found.instance_ids))
 
 
 def view_certificate(row: Certificate) -> answers.CertificateView:

@@ -1,11 +1,11 @@
 """Bodies of requests, as the wire has them, with the limits that the platform checks before anything else."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from devcloud.network_rows import Family, Group, Listener, ObjectName, Port, Size, Target
+from devcloud.network_rows import PORT_MAX, Family, Group, Listener, ObjectName, Port, Size, Target
 from devcloud.settings import MAX_SIZE_GB, MIN_SIZE_GB
 
 Name = Annotated[str, Meta(min_length=3, max_length=64)]
@@ -14,6 +14,7 @@ Text = Annotated[str, Meta(min_length=1)]
 TagKey = Annotated[str, Meta(min_length=1, max_length=128)]
 TagValue = Annotated[str, Meta(max_length=256)]
 Tags = Annotated[dict[TagKey, TagValue], Meta(max_length=64)]
+RulePort = Annotated[int, Meta(ge=0, le=PORT_MAX)]
 WaitS = Annotated[float, Meta(ge=0, le=60)]
 Email = Annotated[str, Meta(max_length=255, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
 Password = Annotated[str, Meta(min_length=8, max_length=72)]
@@ -291,6 +292,44 @@ class AssociateAddress(msgspec.Struct, frozen=True):
     """Request to let an instance have an elastic IP."""
 
     instance_id: Text
+
+
+class CreateSecurityGroup(msgspec.Struct, frozen=True):
+    """Request of a security group."""
+
+    vpc_id: Text
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    description: str = ""
+
+
+class AddRule(msgspec.Struct, frozen=True):
+    """Request of a rule, as the published platform takes it: nothing is needed and nothing checked."""
+
+    id: str | None = None
+    direction: str = ""
+    protocol: str = ""
+    port_min: int = 0
+    port_max: int = 0
+    cidr: str = ""
+    priority: int = 0
+
+
+class AddRuleExtended(msgspec.Struct, frozen=True):
+    """Request of a rule that can be."""
+
+    direction: Literal["ingress", "egress"]
+    protocol: Literal["tcp", "udp", "icmp", "arp", "all"]
+    cidr: Text
+    port_min: RulePort = 0
+    port_max: RulePort = 0
+    priority: Annotated[int, Meta(ge=0, le=65535)] = 100
+
+
+class GroupOfInstance(msgspec.Struct, frozen=True):
+    """Request to attach a security group to an instance, or to detach it."""
+
+    instance_id: Text
+    group_id: Text
 
 
 class CreateCertificate(msgspec.Struct, frozen=True):

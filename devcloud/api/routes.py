@@ -12,7 +12,7 @@ from devcloud.api import (
     volumes,
 )
 from devcloud.api.call import Access, Route
-from devcloud.api.network_routes import BALANCERS, CERTIFICATES, ELASTIC_IPS, VPCS
+from devcloud.api.network_routes import BALANCERS, CERTIFICATES, ELASTIC_IPS, SECURITY_GROUPS, VPCS
 from devcloud.api.tenant_routes import ACCOUNTS, INSTANCES
 
 OPEN, KEY = Access.OPEN, Access.KEY
@@ -303,6 +303,6 @@ ADMIN = (
     Route("DELETE", "/_devcloud/calls", admin.reset_calls, "Start counting again.", access=KEY, status=204),
 )
 
-NETWORKS = (*VPCS, *BALANCERS, *ELASTIC_IPS, *CERTIFICATES)
+NETWORKS = (*VPCS, *BALANCERS, *ELASTIC_IPS, *SECURITY_GROUPS, *CERTIFICATES)
 
 ROUTES: tuple[Route, ...] = (*ACCOUNTS, *INSTANCES, *VOLUMES, *SNAPSHOTS, *NETWORKS, *DISCOVERY, *HEALTH, *ADMIN)

@@ -31,7 +31,8 @@ async def create_ssh_key(call: Call, body: requests.CreateSshKey) -> Reply:
 
 async def list_ssh_keys(call: Call, _: None) -> Reply:
     """GET /ssh-keys."""
-    return Reply(await call.cloud.store.read(lambda db: SSH_KEYS.all(db, "tenant_id = ?", call.actor.tenant_id)))
+    tenant_id, copy = call.actor.tenant_id, call.scope.copy
+    return Reply(await call.cloud.store.read(lambda db: SSH_KEYS.all(db, "tenant_id = ?", tenant_id), copy=copy))
 
 
 async def get_ssh_key(call: Call, _: None) -> Reply:
@@ -82,7 +83,8 @@ async def delete_image(call: Call, _: None) -> Reply:
 async def _find_ssh_key(call: Call) -> SshKey:
     key_id = uuid_or_invalid(call.ref, "id")
     where = "id = ? AND tenant_id = ?"
-    found = await call.cloud.store.read(lambda db: SSH_KEYS.one(db, where, key_id, call.actor.tenant_id))
+    tenant_id, copy = call.actor.tenant_id, call.scope.copy
+    found = await call.cloud.store.read(lambda db: SSH_KEYS.one(db, where, key_id, tenant_id), copy=copy)
     if found is None:
         raise MissingError("ssh_key", call.ref)
     return found

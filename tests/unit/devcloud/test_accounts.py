@@ -7,11 +7,13 @@ import pytest
 from devcloud import identity
 from devcloud.cloud import build
 from devcloud.errors import UnauthorizedError
+from devcloud.faults import Kind
 from tests.support.devcloud import devcloud_app, make_settings
 from tests.unit.devcloud.conftest import Site
 
 PASSWORD = "correct-Horse-7-battery"
 ACCOUNT = {"email": "other@example.org", "password": PASSWORD}
+SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB"
 NOWHERE = "7d9a4a2e-8f3c-4f43-9d5e-0c8f5b1f7f11"
 ZERO = "00000000-0000-0000-0000-000000000000"
 
@@ -193,3 +195,16 @@ async def test_login_is_rate_limited_more_than_the_rest(tmp_path: Path) -> None:
 )
 def test_entropy_estimate(password: str, *, is_strong: bool) -> None:
     assert (identity.estimate_entropy_bits(password) >= 50) == is_strong
+
+
+async def test_stale_reads_are_of_keys_as_well(both: Site) -> None:
+    both.trouble(Kind.STALE_READ, seconds=600.0)
+    made = await both.data("POST", "/auth/keys", json={"name": "second"})
+    key = await both.data("POST", "/ssh-keys", json={"name": "mine", "public_key": SSH_KEY})
+
+    assert made["id"] not in (await both.call("GET", "/auth/keys")).text
+    assert (await both.call("GET", "/ssh-keys")).json()["data"] in (None, [])
+    await both.error(404, "GET", f"/ssh-keys/{key['id']}")
+    both.inside.faults.clear()
+    assert made["id"] in (await both.call("GET", "/auth/keys")).text
+    assert (await both.data("GET", f"/ssh-keys/{key['id']}"))["name"] == "mine"

@@ -411,3 +411,13 @@ async def test_a_delete_overtakes_reads_when_the_budget_is_short():
 
 def test_lanes_are_ordered_as_promised():
     assert sorted(Lane) == [Lane.DELETE, Lane.ATTACH, Lane.CREATE, Lane.READ]
+
+
+@virtual
+@pytest.mark.parametrize(("features", "query"), [(ALL_FEATURES, "?tag=a%3Ab"), (None, "")])
+async def test_volumes_can_be_listed_by_tag_where_there_are_tags(features, query):
+    platform = Platform(features=features).on("GET", "/volumes", ok([volume()]))
+    async with platform.client() as cloud:
+        (found,) = await cloud.volumes.list(tag=("a", "b"), deadline=soon())
+    assert found.id == VOLUME_ID
+    assert platform.calls() == [f"GET /volumes{query}"]
