@@ -231,6 +231,10 @@ def test_good_values_are_read(kind: OptionKind[object], text: str, value: object
     assert kind.parse(text) == value
 
 
+def test_a_long_duration_is_shown_as_it_is_written() -> None:
+    assert DURATION.show(90 * 24 * 3600.0) == "7776000"
+
+
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
