@@ -1,0 +1,3 @@
+"""`tests/unit/kaas/db/test_boots.py` on servers."""
+
+from tests.unit.kaas.db.test_boots import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""`tests/unit/kaas/db/test_conducting.py` on servers."""
+
+from tests.unit.kaas.db.test_conducting import *  # noqa: F403

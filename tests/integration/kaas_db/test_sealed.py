@@ -1,0 +1,3 @@
+"""`tests/unit/kaas/db/test_sealed.py` on servers."""
+
+from tests.unit.kaas.db.test_sealed import *  # noqa: F403

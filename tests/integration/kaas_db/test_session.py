@@ -1,0 +1,3 @@
+"""`tests/unit/kaas/db/test_session.py` on servers."""
+
+from tests.unit.kaas.db.test_session import *  # noqa: F403
