@@ -1,0 +1,1 @@
+"""From a booted machine to a Kubernetes node: user data, phone home, SSH, kubeadm."""
