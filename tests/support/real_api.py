@@ -28,11 +28,7 @@ def program(name: str) -> Path:
 
 
 MISSING_API = MISSING_OPENSSL or next(
-    (
-        f"{one} is not built: `make cluster-assets` does"
-        for one in ("etcd", "kube-apiserver")
-        if not program(one).exists()
-    ),
+    (f"{one} is not built: `make cluster` does" for one in ("etcd", "kube-apiserver") if not program(one).exists()),
     "",
 )
 
