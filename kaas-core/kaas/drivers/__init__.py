@@ -1,0 +1,1 @@
+"""Infrastructure that clusters run on, one package for each."""
