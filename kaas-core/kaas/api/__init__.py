@@ -1,0 +1,1 @@
+"""The HTTP API: routers translate between requests and the domain."""

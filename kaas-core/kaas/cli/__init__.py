@@ -1,0 +1,1 @@
+"""The command `cloud`: the words that users type, over the HTTP API."""
