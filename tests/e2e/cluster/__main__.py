@@ -55,7 +55,7 @@ async def up(options: argparse.Namespace) -> None:
     shape = bringup.Shape(workers=options.workers, max_volumes=options.max_volumes)
     async with asyncio.TaskGroup() as group:
         made = group.create_task(bringup.up(options.folder, assets, shape, say=_say))
-        images = None if options.bare else group.create_task(_images())
+        images = None if options.bare else group.create_task(own_images.build_for(sites.default_folder()))
     site = made.result()
     if images is not None:
         await own_images.load(site, images.result())
@@ -69,7 +69,7 @@ async def up(options: argparse.Namespace) -> None:
 async def renew(options: argparse.Namespace) -> None:
     """Put the programs of this tree into the running cluster."""
     site = sites.load(options.folder)
-    await own_images.load(site, await _images())
+    await own_images.load(site, await own_images.build_for(sites.default_folder()))
     await manager.install(site)
     await driver.install(site, await prepare())
     kube = Kubectl(site)
@@ -94,12 +94,6 @@ async def ask(options: argparse.Namespace) -> None:
     """Become kubectl."""
     argv = Kubectl(sites.load(options.folder)).argv(*options.words)
     os.execvp(argv[0], argv)
-
-
-async def _images() -> Sequence[Path]:
-    folder = sites.default_folder().with_name(f"{sites.default_folder().name}-images")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return await own_images.build(folder)
 
 
 def _say(line: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from devcloud import commands
@@ -15,14 +16,16 @@ LIMIT_S = 60.0
 class Kubectl:
     """The cluster's administrator."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, *, kubeconfig: Path | None = None) -> None:
+        """`kubeconfig` is another cluster's of the same platform."""
         self._site = site
+        self._kubeconfig = kubeconfig or site.kubeconfig
 
     def argv(self, *words: str) -> tuple[str, ...]:
         """Give the command of this host that runs kubectl with these words."""
         return (
             *("nsenter", f"--net={self._site.namespace}", "--", str(self._site.kubectl)),
-            *("--kubeconfig", str(self._site.kubeconfig), *words),
+            *("--kubeconfig", str(self._kubeconfig), *words),
         )
 
     async def try_run(self, *words: str, stdin: str = "", timeout_s: float = LIMIT_S) -> Finished:

@@ -58,7 +58,7 @@ async def addresses(folder: Path, pid: int) -> tuple[str, str]:
     log = folder / "logs/devcloud.log"
     async with asyncio.timeout(_START_S):
         while True:
-            ended = not _is_platform(pid, folder)
+            ended = _has_ended(pid)
             lines = log.read_text(errors="replace").splitlines() if log.exists() else []
             served = [line for line in lines if line.startswith("devcloud (")]
             if served:
@@ -142,6 +142,15 @@ async def take_down(folder: Path, pid: int | None) -> None:
     done = await commands.run(argv, timeout_s=_BOOT_S, environment=os.environ)
     if done.exit_code != 0:
         raise ClusterError(f"devcloud reset ended with {done.exit_code}: {done.stderr.decode(errors='replace')}")
+
+
+def _has_ended(pid: int) -> bool:
+    """Tell whether a process that was just started is no more; its command line is empty for a moment at its start."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state in {"Z", "X"}
 
 
 def _is_platform(pid: int, folder: Path) -> bool:
