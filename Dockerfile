@@ -17,7 +17,7 @@ ARG SOURCE_DATE_EPOCH=0
 # What the two CSI programs do not import is not installed: the other programs' commands would not run here.
 RUN /opt/build/bin/python -m hatchling build -t wheel -d /tmp/wheel \
     && /opt/thecloud/bin/python -m pip install --no-compile --no-deps /tmp/wheel/*.whl \
-    && rm /opt/thecloud/bin/devcloud /opt/thecloud/bin/tc-ccm \
+    && rm /opt/thecloud/bin/devcloud /opt/thecloud/bin/tc-ccm /opt/thecloud/bin/kaas /opt/thecloud/bin/cloud \
     && /opt/thecloud/bin/python -m pip uninstall --yes --quiet pip setuptools \
     && /opt/thecloud/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/thecloud/lib
 
@@ -25,10 +25,31 @@ RUN /opt/build/bin/python -m hatchling build -t wheel -d /tmp/wheel \
 FROM build AS build-ccm
 RUN python3 -m venv /opt/ccm && /opt/ccm/bin/python -m pip install --no-compile --require-hashes -r locks/ccm.txt \
     && /opt/ccm/bin/python -m pip install --no-compile --no-deps /tmp/wheel/*.whl \
-    && rm /opt/ccm/bin/devcloud /opt/ccm/bin/tc-csi-* \
+    && rm /opt/ccm/bin/devcloud /opt/ccm/bin/tc-csi-* /opt/ccm/bin/kaas /opt/ccm/bin/cloud \
     && /opt/ccm/bin/python -m pip uninstall --yes --quiet pip setuptools \
     # The kubernetes package's models and generated calls are never loaded, and are half of its size again as bytecode.
     && /opt/ccm/bin/python -m compileall -q --invalidation-mode unchecked-hash -x 'kubernetes/.*/(models|api)/' /opt/ccm/lib
+
+# Apart for the same reason. The manifests that it installs in clusters are in the wheel.
+FROM build AS build-kaas
+RUN python3 -m venv /opt/kaas && /opt/kaas/bin/python -m pip install --no-compile --require-hashes -r locks/kaas.txt \
+    && /opt/kaas/bin/python -m pip install --no-compile --no-deps /tmp/wheel/*.whl \
+    && rm /opt/kaas/bin/devcloud /opt/kaas/bin/tc-* \
+    && /opt/kaas/bin/python -m pip uninstall --yes --quiet pip setuptools \
+    && /opt/kaas/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/kaas/lib
+
+FROM ${BASE} AS kaas
+RUN command -v python3 || (apt-get update && apt-get install -y --no-install-recommends python3 ca-certificates \
+        && rm -rf /var/lib/apt/lists/*)
+COPY --from=build-kaas /opt/kaas /opt/kaas
+COPY LICENSE /licenses/LICENSE
+ENV PATH=/opt/kaas/bin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# Key ring, users, certificates, and the tables where they are SQLite's: made before the volume, so that it is the user's.
+RUN mkdir -m 0700 /var/lib/kaas && chown 65532:65532 /var/lib/kaas
+ENV TC_STATE_DIR=/var/lib/kaas
+VOLUME /var/lib/kaas
+USER 65532:65532
+ENTRYPOINT ["kaas"]
 
 FROM ${BASE} AS ccm
 RUN command -v python3 || (apt-get update && apt-get install -y --no-install-recommends python3 ca-certificates \

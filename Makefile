@@ -29,11 +29,11 @@ format: env ## format the code
 
 .PHONY: unit
 unit: env ## unit tests: no root, no devices
-	@$(PY) -m pytest tests/unit tests/packaging $(ARGS)
+	@scripts/prepare services || true; $(PY) -m pytest tests/unit tests/packaging $(ARGS)
 
 .PHONY: integration
 integration: env ## real loop devices, mkfs, mounts (root)
-	@scripts/prepare host integration && { scripts/prepare machines || true; } && $(PY) -m pytest tests/integration tests/faults $(ARGS)
+	@scripts/prepare host integration && { scripts/prepare machines || true; } && scripts/prepare services && $(PY) -m pytest tests/integration tests/faults $(ARGS)
 
 .PHONY: sanity
 sanity: env ## the published csi-sanity, both tiers (root)
@@ -51,9 +51,17 @@ cluster: env ## a Kubernetes cluster with driver and manager, on this machine; p
 cluster-down: env ## remove the cluster and everything it made on this machine
 	@$(PY) -m tests.e2e.cluster down
 
+.PHONY: kaas-demo
+kaas-demo: env ## a real cluster by one command: create, use, delete (root; ARGS=--keep leaves it running)
+	@scripts/prepare cluster && $(PY) -m scripts.kaas_demo $(ARGS)
+
 .PHONY: e2e
 e2e: env ## driver and manager in a cluster, as their users have them; makes the cluster and removes it (root)
 	@scripts/e2e $(ARGS)
+
+.PHONY: e2e-kaas
+e2e-kaas: env ## kaas with real clusters on this machine: create, heal, scale, kill -9, high availability, delete (root)
+	@scripts/prepare cluster && $(PY) -m pytest tests/e2e_kaas --timeout 1200 $(ARGS)
 
 .PHONY: e2e-upstream
 e2e-upstream: env ## the suite of Kubernetes on the running cluster: storage, its plain part
@@ -74,6 +82,10 @@ bench-e2e: env ## how long claims and pods take in a cluster, as JSON lines (roo
 .PHONY: bench-ccm
 bench-ccm: env ## the cloud controller manager with 5,000 nodes and 500 load balancers, as JSON lines (root)
 	@scripts/bench-ccm $(ARGS)
+
+.PHONY: bench-kaas
+bench-kaas: env ## 1,000 simulated clusters on three conductors, and what one loses in kaas itself, as JSON lines
+	@scripts/bench-kaas $(ARGS)
 
 .PHONY: proto
 proto: env ## regenerate the stubs and fail when they differ from the committed ones
@@ -104,7 +116,7 @@ image-base: env ## make bases from Debian packages, with which `image` needs no 
 
 .PHONY: sbom
 sbom: env ## list what is inside the images, as CycloneDX (after `image`)
-	@$(PY) -m scripts.sbom $(foreach program,controller node ccm,$(subst :,-$(program):,$(IMAGE)))
+	@$(PY) -m scripts.sbom $(foreach program,controller node ccm kaas,$(subst :,-$(program):,$(IMAGE)))
 
 .PHONY: clean
 clean: ## remove what the targets made in the tree

@@ -72,7 +72,7 @@ def debian_packages(root: Path) -> Iterator[PackageURL]:
 
 def python_distributions(root: Path) -> Iterator[PackageURL]:
     """Give every Python distribution of the program's environment below `root`."""
-    folders = [str(path) for path in (root / "opt/thecloud/lib").glob("python3*/site-packages")]
+    folders = [str(path) for path in (root / "opt").glob("*/lib/python3*/site-packages")]
     for found in distributions(path=folders):
         yield PackageURL("pypi", None, found.name.lower(), found.version)
 
