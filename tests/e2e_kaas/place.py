@@ -17,8 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from devcloud import commands
 from devcloud.commands import Finished
+from kaas.bootstrap.kubeadm import HostQuirks, shared_host
 from tests.e2e.cluster import platform
 from tests.e2e.cluster.assets import Assets
 from tests.e2e.cluster.binaries import KUBERNETES_VERSION
@@ -174,31 +177,16 @@ async def _furnish(place: Place) -> None:
     (folder / "vpc").write_text((await platform.call(place.site, "GET", "/vpcs"))[-1]["id"])
     offer = {"version": KUBERNETES_VERSION, "image": platform.IMAGE, "cnis": ["bridge"]}
     (folder / "catalogue.yaml").write_text(json.dumps({"versions": [offer]}))
-    (folder / "quirks.yaml").write_text(json.dumps(_quirks()))
+    (folder / "quirks.yaml").write_bytes(msgspec.json.encode(_quirks()))
     await _kaas("keyring", "new", f"--state-dir={place.state_dir}")
     said = await _kaas("user", "add", f"--state-dir={place.state_dir}", "--user=ada")
     place.key = said.rpartition("CLOUD_API_KEY=")[2].split()[0]
 
 
-def _quirks() -> Mapping[str, object]:
-    """Say what machines need that share this host: its memory, its disk, its kernel."""
+def _quirks() -> HostQuirks:
+    """Say what machines need that share this host."""
     host_mib = int(Path("/proc/meminfo").read_text().split()[1]) // 1024
-    return {
-        "ignore_preflight_errors": ["SystemVerification"],
-        "allow_cgroup_v1": True,
-        "allow_swap": True,
-        "image_pull_policy": "Never",
-        "eviction_hard": {
-            "memory.available": "100Mi",
-            "nodefs.available": "1%",
-            "imagefs.available": "1%",
-            "nodefs.inodesFree": "1%",
-        },
-        "image_gc_high_threshold_percent": 100,
-        "system_reserved": {"memory": f"{max(host_mib - _NODE_MEMORY_MIB, 0)}Mi"},
-        "conntrack_max_per_core": 0,
-        "etcd_arguments": {"unsafe-no-fsync": "true"},
-    }
+    return shared_host(reserved_memory=f"{max(host_mib - _NODE_MEMORY_MIB, 0)}Mi")
 
 
 async def _kaas(*words: str) -> str:

@@ -7,7 +7,6 @@ listener's own certificate is made anew before it ends and when the listener get
 import asyncio
 import contextlib
 import json
-import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -80,14 +79,6 @@ def new_listener_tls(
 async def listener_tls(folder: Path, names: Sequence[str]) -> ListenerTls:
     """Give the certificate that a folder holds, made or made anew where needed. Raises KaasError (INVALID)."""
     return await asyncio.to_thread(_in_folder, folder, names)
-
-
-def server_context(folder: Path) -> ssl.SSLContext:
-    """Give what a server listens with; `listener_tls` has put the files into the folder. Blocking."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(*server_files(folder))
-    return context
 
 
 def server_files(folder: Path) -> tuple[Path, Path]:

@@ -1,12 +1,10 @@
-"""Versions of Kubernetes: how they are written, which may stand beside each other, and which may follow which."""
+"""Versions of Kubernetes: how they are written, and which may follow which."""
 
 import re
 from dataclasses import dataclass
 
 _TEXT = re.compile(r"v?(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})")
 _MAX_SHOWN = 40
-OLDER_KUBELETS = 3
-"""Minor versions that a kubelet may be behind its API server (from 1.28 on)."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -41,17 +39,5 @@ def upgrade_problem(running: Version, wanted: Version) -> str:
     if wanted.minor > running.minor + 1:
         return (
             f"from {running} to {wanted} minor versions are left out; go to v{running.major}.{running.minor + 1} first"
-        )
-    return ""
-
-
-def skew_problem(control_plane: Version, node: Version) -> str:
-    """Say why a node of one version cannot be in a cluster of another; empty when it can."""
-    if node.major != control_plane.major or node.minor > control_plane.minor:
-        return f"a node of {node} is newer than the control plane, which is {control_plane}"
-    if control_plane.minor - node.minor > OLDER_KUBELETS:
-        return (
-            f"a node of {node} is more than {OLDER_KUBELETS} minor versions older than the control plane, "
-            f"which is {control_plane}"
         )
     return ""

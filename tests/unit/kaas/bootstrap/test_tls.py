@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kaas.bootstrap.tls import ListenerTls, listener_tls, new_listener_tls, server_context, server_files
+from kaas.bootstrap.tls import ListenerTls, listener_tls, new_listener_tls, server_files
 from kaas.domain.errors import Code, KaasError
+from tests.support.listening import server_context
 
 NAMES = ("127.0.0.1", "kaas.example")
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaas.domain.versions import Version, parse_version, skew_problem, upgrade_problem
+from kaas.domain.versions import Version, parse_version, upgrade_problem
 
 NUMBERS = st.integers(0, 999)
 VERSIONS = st.builds(Version, NUMBERS, NUMBERS, NUMBERS)
@@ -67,13 +67,6 @@ def test_an_upgrade_that_cannot_be(running: str, wanted: str, words: str) -> Non
 @pytest.mark.parametrize("wanted", ["v1.29.1", "v1.30.0", "v1.30.99"])
 def test_an_upgrade_to_a_patch_or_the_next_minor_version(wanted: str) -> None:
     assert upgrade_problem(parse_version("v1.29.0"), parse_version(wanted)) == ""
-
-
-@pytest.mark.parametrize(
-    ("node", "is_fine"), [("v1.31.0", False), ("v1.30.9", True), ("v1.27.0", True), ("v1.26.9", False)]
-)
-def test_nodes_are_never_newer_and_at_most_three_minor_versions_older(node: str, is_fine: bool) -> None:
-    assert (skew_problem(parse_version("v1.30.0"), parse_version(node)) == "") is is_fine
 
 
 @given(VERSIONS, VERSIONS)

@@ -3,8 +3,9 @@
 import asyncio
 from pathlib import Path
 
-from kaas.bootstrap.tls import listener_tls, new_listener_tls, server_context
+from kaas.bootstrap.tls import listener_tls, new_listener_tls
 from kaas.drivers.simulator.life import Report, over_https
+from tests.support.listening import server_context
 
 
 async def test_a_report_reaches_who_the_user_data_names_and_nobody_else(tmp_path: Path) -> None:
